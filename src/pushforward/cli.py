@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         if given[0] not in COMMANDS:
-            raise ValueError(f"there is no command {given[0]!r}.{nearest_name(given[0], COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+            raise ValueError(
+                f"there is no command {given[0]!r}.{nearest_name(given[0], COMMANDS)} Commands: {', '.join(COMMANDS)}."
+            )
         return COMMANDS[given[0]](given[1:]) or 0
     except (PushforwardError, ValueError) as error:
         sys.stderr.write(f"pushforward: {error}\n")
@@ -83,10 +85,14 @@ def _fit(arguments: list[str]) -> int:
 
     if not arguments or arguments[0] in ("-h", "--help"):
         names = "\n".join(f"  {name.lower():<14} {_first_line(cls)}" for name, cls in sorted(registry().items()))
-        _say(f"usage: pushforward fit METHOD DATA [--flags]\n\nmethods:\n{names}\n\nflags: pushforward fit METHOD --help")
+        _say(
+            f"usage: pushforward fit METHOD DATA [--flags]\n\nmethods:\n{names}\n\nflags: pushforward fit METHOD --help"
+        )
         return 0
     cls = find_method(arguments[0])
-    chosen = tyro.cli(_fit_form(cls), args=arguments[1:], prog=f"pushforward fit {arguments[0]}", description=_first_line(cls))
+    chosen = tyro.cli(
+        _fit_form(cls), args=arguments[1:], prog=f"pushforward fit {arguments[0]}", description=_first_line(cls)
+    )
     data, flags, settings = chosen
     return _run_fit(cls(**dataclasses.asdict(settings)), data, flags)
 
@@ -99,15 +105,18 @@ def _fit_form(cls: type[Method]) -> Callable[..., tuple[str, RunFlags, Any]]:
 
     bare = tyro.conf.arg(name="")
     form.__annotations__ = {
-        "data": Annotated[Positional[str], tyro.conf.arg(help="file, folder of pictures, or named set: digits, mnist ...")],
+        "data": Annotated[
+            Positional[str], tyro.conf.arg(help="file, folder of pictures, or named set: digits, mnist ...")
+        ],
         "run": Annotated[RunFlags, bare],
         "settings": Annotated[settings_of(cls), bare],
     }
     form.__defaults__ = (RunFlags(), settings_of(cls)())
     signature = inspect.signature(form)
-    form.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[p.replace(default=inspect.Parameter.empty) if p.name == "data" else p for p in signature.parameters.values()]
-    )
+    required = [
+        p.replace(default=inspect.Parameter.empty) if p.name == "data" else p for p in signature.parameters.values()
+    ]
+    form.__dict__["__signature__"] = signature.replace(parameters=required)
     return form
 
 
@@ -118,7 +127,7 @@ def settings_of(cls: type[Method]) -> Any:
     for name, parameter in inspect.signature(cls).parameters.items():
         kind = _flag_type(hints[name])
         if kind is not None:
-            described: Any = Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))]  # type: ignore[valid-type]
+            described: Any = Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))]
             fields.append((name, described, dataclasses.field(default=parameter.default)))
     return dataclasses.make_dataclass(f"{cls.__name__}Settings", fields, namespace={"__doc__": " "})
 
@@ -195,7 +204,11 @@ def _close(method: Method, data: Any, out: Path, *, leader: bool) -> int:
     write_report(out / "report.html", method=method, data=data)
     numbers = "  ".join(f"{name} {value:.3g}" for name, value in method.validation_.items())
     _say(f"held-out numbers: {numbers}" if numbers else "no held-out numbers: too few rows were held out")
-    made = [name for name in ("samples.png", "samples.csv", "report.html", "README.md", "history.jsonl") if (out / name).exists()]
+    made = [
+        name
+        for name in ("samples.png", "samples.csv", "report.html", "README.md", "history.jsonl")
+        if (out / name).exists()
+    ]
     _say(f"in {out}: {', '.join(made)}")
     if method.run_["status"] == "interrupted":
         _say(f"interrupted: the model so far is usable; continue with: pushforward resume {out}")
@@ -255,7 +268,9 @@ def _show(arguments: list[str]) -> int:
         _say(f"{title:<12} {_line(config[title])}")
     for text in config["warnings"]:
         _say(f"warning      {text}")
-    _say(f"{'files':<12} {', '.join(sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith('.')))}")
+    _say(
+        f"{'files':<12} {', '.join(sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith('.')))}"
+    )
     return 0
 
 
@@ -263,7 +278,9 @@ def _methods(arguments: list[str]) -> int:
     """List the methods: pushforward methods --can log_prob --data table"""
     from pushforward.method import ABILITIES, registry
 
-    def form(can: str | None = None, data: Literal["image", "table", "vector"] | None = None) -> tuple[str | None, str | None]:
+    def form(
+        can: str | None = None, data: Literal["image", "table", "vector"] | None = None
+    ) -> tuple[str | None, str | None]:
         """List the methods and what each can do.
 
         Args:
@@ -274,7 +291,9 @@ def _methods(arguments: list[str]) -> int:
 
     can, kind = tyro.cli(form, args=arguments, prog="pushforward methods")
     if can is not None and can.replace("-", "_") not in ABILITIES:
-        raise ValueError(f"can: there is no ability {can!r}.{nearest_name(can, ABILITIES)} Abilities: {', '.join(ABILITIES)}.")
+        raise ValueError(
+            f"can: there is no ability {can!r}.{nearest_name(can, ABILITIES)} Abilities: {', '.join(ABILITIES)}."
+        )
     found = [
         cls
         for _, cls in sorted(registry().items())
@@ -352,7 +371,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 def _usage() -> str:
     lines = [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
-    return "pushforward: generative modelling through optimal transport\n\ncommands (each has --help):\n" + "\n".join(lines)
+    return "pushforward: generative modelling through optimal transport\n\ncommands (each has --help):\n" + "\n".join(
+        lines
+    )
 
 
 def _argument_help(docstring: str) -> dict[str, str]:
@@ -376,7 +397,9 @@ def _first_line(cls: type[Any]) -> str:
 
 def _line(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={part:.4g}" if isinstance(part, float) else f"{key}={part}" for key, part in value.items())
+        return ", ".join(
+            f"{key}={part:.4g}" if isinstance(part, float) else f"{key}={part}" for key, part in value.items()
+        )
     return str(value)
 
 

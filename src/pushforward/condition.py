@@ -44,12 +44,16 @@ class Condition:
         unknown = sorted({text for text in texts if text not in number})
         if unknown:
             known = ", ".join(list(number)[:12])
-            raise DataError(f"condition: {unknown[0]!r} is not a class of this model ({known}).{nearest_name(unknown[0], number)}")
+            raise DataError(
+                f"condition: {unknown[0]!r} is not a class of this model ({known}).{nearest_name(unknown[0], number)}"
+            )
         return torch.tensor([number[text] for text in texts], dtype=torch.int64)
 
     def labels(self, codes: Tensor) -> np.ndarray:
         """Labels ``[n]`` of class numbers."""
-        return np.array(self.values, dtype=object)[codes.cpu().numpy()] if self.column else np.array(self.values)[codes.cpu().numpy()]
+        values: np.ndarray = np.array(self.values, dtype=object if self.column else None)
+        chosen: np.ndarray = values[codes.cpu().numpy()]
+        return chosen
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Class numbers ``[n]`` drawn with the training frequencies."""
@@ -58,7 +62,12 @@ class Condition:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only."""
-        return {"values": list(self.values), "counts": list(self.counts), "column": self.column, "position": self.position}
+        return {
+            "values": list(self.values),
+            "counts": list(self.counts),
+            "column": self.column,
+            "position": self.position,
+        }
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> Condition:
@@ -95,7 +104,9 @@ def _named_condition(data: Data, name: str) -> tuple[Any, np.ndarray | None, tup
     if name == "labels" and data.labels is not None:
         return data.values, np.asarray(data.labels), None
     if name == "labels":
-        raise DataError("condition: these data come without labels; give an array of labels, or use a folder whose sub-folders are the classes.")
+        raise DataError(
+            "condition: these data come without labels; give an array of labels, or use a folder whose sub-folders are the classes."
+        )
     raise DataError(f"condition: there is no column {name!r}.{nearest_name(name, columns)}")
 
 
@@ -112,7 +123,9 @@ def fit_condition(labels: np.ndarray, column: tuple[str, int] | None) -> Conditi
         counts[str(label)] = counts.get(str(label), 0) + 1
         first.setdefault(str(label), label)
     if not 2 <= len(counts) <= _MOST_CLASSES:
-        raise DataError(f"condition: 2 to {_MOST_CLASSES} classes are needed, got {len(counts)}; group rare or continuous values first.")
+        raise DataError(
+            f"condition: 2 to {_MOST_CLASSES} classes are needed, got {len(counts)}; group rare or continuous values first."
+        )
     numbers = all(isinstance(value, (int, float)) for value in first.values())
     order = sorted(first, key=lambda text: first[text] if numbers else text)
     name, position = column or (None, 0)

@@ -53,7 +53,9 @@ def _solver() -> Finding:
         return Finding("assignment", False, f"the solver fails: {error}")
     has_lap = importlib.util.find_spec("lap") is not None
     hint = "" if has_lap else "; lapx is missing, scipy is used and is several times slower: pip install lapx"
-    return Finding("assignment", found.permutation.tolist() == [1, 0], f"a test problem is solved by {found.method}{hint}")
+    return Finding(
+        "assignment", found.permutation.tolist() == [1, 0], f"a test problem is solved by {found.method}{hint}"
+    )
 
 
 def _works() -> Finding:
@@ -63,7 +65,9 @@ def _works() -> Finding:
 
     points = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
     try:
-        NeuroSQL(latent_dim=2).fit(points, budget="20 steps", run=Run(progress=False, device="cpu", validation=0)).sample(4, seed=0)
+        NeuroSQL(latent_dim=2).fit(
+            points, budget="20 steps", run=Run(progress=False, device="cpu", validation=0)
+        ).sample(4, seed=0)
     except Exception as error:  # noqa: BLE001 - the doctor reports whatever is broken
         return Finding("fit and sample", False, f"fails: {error}")
     return Finding("fit and sample", True, "a small model was fitted and sampled")
@@ -80,6 +84,10 @@ def _extras() -> Iterator[Finding]:
 def _data() -> Finding:
     folder = os.environ.get("PUSHFORWARD_DATA")
     if not folder:
-        return Finding("data folder", True, "PUSHFORWARD_DATA is not set; named sets are looked for in the cache folder")
+        return Finding(
+            "data folder", True, "PUSHFORWARD_DATA is not set; named sets are looked for in the cache folder"
+        )
     exists = Path(folder).is_dir()
-    return Finding("data folder", exists, folder if exists else f"PUSHFORWARD_DATA names {folder}, which does not exist")
+    return Finding(
+        "data folder", exists, folder if exists else f"PUSHFORWARD_DATA names {folder}, which does not exist"
+    )

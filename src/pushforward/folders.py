@@ -29,7 +29,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except OSError as error:
         _discard(temporary)
         kept = f" The earlier {path.name} is intact." if path.exists() else ""
-        raise StorageError(f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder.{kept}") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder.{kept}"
+        ) from error
 
 
 def _discard(path: Path) -> None:
@@ -51,7 +53,9 @@ def claim(folder: Path, *, overwrite: bool, resume: bool) -> FolderLock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot create the folder {folder}: {error.strerror or error}. Choose another one.") from error
+        raise StorageError(
+            f"cannot create the folder {folder}: {error.strerror or error}. Choose another one."
+        ) from error
     lock = FolderLock(folder)
     try:
         if not resume:
@@ -67,7 +71,9 @@ def _make_empty(folder: Path, overwrite: bool) -> None:
     if not entries:
         return
     if not any((folder / name).exists() for name in OURS):
-        raise StorageError(f"the folder {folder} holds other files ({entries[0].name} ...); choose an empty or a new one.")
+        raise StorageError(
+            f"the folder {folder} holds other files ({entries[0].name} ...); choose an empty or a new one."
+        )
     if not overwrite:
         raise StorageError(
             f"the folder {folder} already holds a run: continue it with `pushforward resume {folder}`, choose another "
@@ -87,12 +93,16 @@ class FolderLock:
         try:
             self._stream = open(folder / self.NAME, "a+")  # noqa: SIM115 - kept open while the lock is held
         except OSError as error:
-            raise StorageError(f"cannot write in the folder {folder}: {error.strerror or error}. Choose another one.") from error
+            raise StorageError(
+                f"cannot write in the folder {folder}: {error.strerror or error}. Choose another one."
+            ) from error
         if not _lock(self._stream):
             self._stream.seek(0)
             owner = self._stream.read().strip() or "unknown"
             self._stream.close()
-            raise StorageError(f"the folder {folder} is in use by another run (process {owner}); wait for it or choose another folder.")
+            raise StorageError(
+                f"the folder {folder} is in use by another run (process {owner}); wait for it or choose another folder."
+            )
         self._stream.truncate(0)
         self._stream.write(str(os.getpid()))
         self._stream.flush()

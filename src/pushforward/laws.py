@@ -69,7 +69,8 @@ class Gaussian(UnitLaw):
 
     def from_uniform(self, u: Tensor) -> Tensor:
         """The inverse cumulative distribution function, coordinate by coordinate."""
-        return torch.special.ndtri(u.clamp(_TINY, 1 - _TINY)).reshape(-1, *self.event_shape)
+        points: Tensor = torch.special.ndtri(u.clamp(_TINY, 1 - _TINY))
+        return points.reshape(-1, *self.event_shape)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows, ``[n, *event_shape]``."""
@@ -110,8 +111,9 @@ class Ball(UnitLaw):
 
     def from_uniform(self, u: Tensor) -> Tensor:
         """First coordinate: the radius. The others: a Gaussian direction."""
-        direction = torch.special.ndtri(u[:, 1:].clamp(_TINY, 1 - _TINY))
-        return u[:, :1] * direction / direction.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        direction: Tensor = torch.special.ndtri(u[:, 1:].clamp(_TINY, 1 - _TINY))
+        on_sphere: Tensor = direction / direction.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return u[:, :1] * on_sphere
 
 
 class Empirical(Law):
@@ -225,18 +227,21 @@ class Tilted(Law):
         proposals = self.law.sample(n * self.pool, generator=generator)
         weights = torch.softmax(-self.energy(proposals).reshape(n, self.pool), dim=1)
         choice = torch.multinomial(weights, 1, generator=generator)[:, 0]
-        picked: Tensor = proposals.reshape(n, self.pool, *self.event_shape)[torch.arange(n, device=choice.device), choice]
+        picked: Tensor = proposals.reshape(n, self.pool, *self.event_shape)[
+            torch.arange(n, device=choice.device), choice
+        ]
         return picked
 
     def effective_size(self, n: int, *, generator: torch.Generator | None = None) -> float:
         """Effective number of ``n`` proposals, ``(sum w)^2 / sum w^2``."""
-        log_w = -self.energy(self.law.sample(n, generator=generator))
-        return float(torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0)))
+        log_w: Tensor = -self.energy(self.law.sample(n, generator=generator))
+        return float(torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0)).item())
 
     def log_prob_unnormalised(self, x: Tensor) -> Tensor:
         """Log-density up to the unknown constant: ``[n]``."""
         base: Tensor = self.law.log_prob(x)  # type: ignore[operator]
-        return base - self.energy(x)
+        energy: Tensor = self.energy(x)
+        return base - energy
 
 
 def _image_shape(map: Map, source: Law) -> tuple[int, ...]:

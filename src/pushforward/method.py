@@ -18,6 +18,7 @@ from torch import Tensor
 from pushforward.budget import Budget
 from pushforward.condition import Condition, fit_condition, split_condition
 from pushforward.data import Schema, fit_schema, load_data, split_rows, take_rows
+from pushforward.data.known import known_rows
 from pushforward.errors import NotFitted, NotSupported, nearest_name
 from pushforward.laws import Law
 from pushforward.run import Run
@@ -148,7 +149,7 @@ class Method(ABC):
     def _build(self, event_shape: tuple[int, ...], classes: int) -> Law:
         """The law that ``_fit`` returns, with weights still to be loaded; buffers may have any shape."""
 
-    def _check(self, data: TrainingSet) -> None:
+    def _check(self, data: TrainingSet) -> None:  # noqa: B027 - a hook, empty where there is nothing to check
         """Refuse arguments that do not suit each other or the data, with a ValueError that names argument, value and fix."""
 
     def _diagnose(self, law: Law, train: TrainingSet, held: Tensor, run: Run) -> list[str]:
@@ -208,7 +209,7 @@ class Method(ABC):
         fitted = fit_condition(labels[train_rows], column) if labels is not None else None
         if labels is not None and fitted is not None:
             train.labels, train.classes = fitted.codes(labels[train_rows]).to(run.device), len(fitted.values)
-        held_rows = held_rows[schema.known(take_rows(values, held_rows))] if len(held_rows) else held_rows
+        held_rows = held_rows[known_rows(take_rows(values, held_rows), take_rows(values, train_rows))]
         held = schema.encode(take_rows(values, held_rows)).to(run.device) if len(held_rows) else train.x[:0]
         info = {"name": loaded.name, "source": _source_text(data), "rows": len(train_rows), "held_out": len(held_rows)}
         if isinstance(condition, str):
@@ -355,7 +356,7 @@ class Method(ABC):
     @classmethod
     def parameter_names(cls) -> list[str]:
         """Names of the constructor's arguments."""
-        return [name for name in inspect.signature(cls).parameters]
+        return list(inspect.signature(cls).parameters)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Constructor arguments and their values."""
@@ -414,7 +415,9 @@ class Method(ABC):
         if ability not in self.can():
             raise self._unsupported(ability)
         if not hasattr(self, "law_"):
-            raise NotFitted(f"this {type(self).__name__} is not fitted yet; call fit(data) first, or load a saved model.")
+            raise NotFitted(
+                f"this {type(self).__name__} is not fitted yet; call fit(data) first, or load a saved model."
+            )
 
     def _unsupported(self, ability: str) -> NotSupported:
         able = sorted(name for name, method in registry().items() if ability in method.can())
@@ -423,7 +426,9 @@ class Method(ABC):
 
     def _wrong_kind(self, kind: str) -> NotSupported:
         able = sorted(name for name, method in registry().items() if kind in method.kinds)
-        return NotSupported(f"{type(self).__name__} does not take {kind} data; methods that do: {', '.join(able) or 'none yet'}.")
+        return NotSupported(
+            f"{type(self).__name__} does not take {kind} data; methods that do: {', '.join(able) or 'none yet'}."
+        )
 
     def _save_config(self, run: Run, status: str) -> None:
         if run.out is not None and run.world.leader:
@@ -458,7 +463,9 @@ def find_method(name: str) -> type[Method]:
     plain = {key.lower(): key for key in known}
     wanted = name.lower().replace("-", "").replace("_", "")
     if wanted not in plain:
-        raise ValueError(f"there is no method {name!r}.{nearest_name(name, known)} Methods: {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"there is no method {name!r}.{nearest_name(name, known)} Methods: {', '.join(sorted(known))}."
+        )
     return known[plain[wanted]]
 
 
@@ -485,8 +492,9 @@ def _great_circle(a: Tensor, b: Tensor, steps: int) -> Tensor:
     angle = torch.acos((ua * ub).sum(-1, keepdim=True).clamp(-0.9999, 0.9999))
     if a.shape[1] == 1:
         return ((1 - t) * a[:, None] + t * b[:, None]).flatten(0, 1)
-    direction = (torch.sin((1 - t) * angle) * ua + torch.sin(t * angle) * ub) / torch.sin(angle)
-    return (direction * ((1 - t) * ra[:, None] + t * rb[:, None])).flatten(0, 1)
+    direction: Tensor = (torch.sin((1 - t) * angle) * ua + torch.sin(t * angle) * ub) / torch.sin(angle)
+    radius: Tensor = (1 - t) * ra[:, None] + t * rb[:, None]
+    return (direction * radius).flatten(0, 1)
 
 
 def _spread(condition: object, n: int) -> Any:

@@ -24,9 +24,13 @@ def write_samples(values: Any, schema: Schema, path: Path) -> Path:
     """
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        raise DataError(f"out: {path.name!r} has an ending that is not known; use {', '.join(sorted(s for s in _WRITERS if s))}, or none for a folder.")
+        raise DataError(
+            f"out: {path.name!r} has an ending that is not known; use {', '.join(sorted(s for s in _WRITERS if s))}, or none for a folder."
+        )
     if suffix in ("", ".png") and schema.kind != "image":
-        raise DataError(f"out: {path.name!r} is for pictures, and this model makes {schema.kind} data; use .csv, .parquet or .npy.")
+        raise DataError(
+            f"out: {path.name!r} is for pictures, and this model makes {schema.kind} data; use .csv, .parquet or .npy."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     _WRITERS[suffix](values, schema, path)
     return path
@@ -56,7 +60,9 @@ def _parquet(values: Any, schema: Schema, path: Path) -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise DataError("out: writing .parquet needs pyarrow: pip install 'pushforward[parquet]'; or use .csv.") from error
+        raise DataError(
+            "out: writing .parquet needs pyarrow: pip install 'pushforward[parquet]'; or use .csv."
+        ) from error
     content = io.BytesIO()
     _frame(values).to_parquet(content, index=False)
     write_atomically(path, content.getvalue())

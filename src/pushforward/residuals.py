@@ -107,4 +107,8 @@ def neighbour_groups(points: Tensor, size: int) -> Tensor:
 
 def nearest_rows(points: Tensor, candidates: Tensor, chunk: int = 4096) -> Tensor:
     """For every point ``[m, d]`` the number of its nearest candidate ``[n, d]``: ``[m]``, in bounded memory."""
-    return torch.cat([torch.cdist(part, candidates).argmin(1) for part in points.split(chunk)]) if len(points) else points.new_zeros(0, dtype=torch.int64)
+    return (
+        torch.cat([torch.cdist(part, candidates).argmin(1) for part in points.split(chunk)])
+        if len(points)
+        else points.new_zeros(0, dtype=torch.int64)
+    )

@@ -177,7 +177,7 @@ class Run:
             Diverged: the loss or the gradient is not finite.
         """
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         mean_loss = loss.detach().float().clone()
         self.world.average([*(cast(Tensor, p.grad) for p in parameters), mean_loss])
@@ -389,7 +389,9 @@ class Run:
         if saved["format"] > _FORMAT:
             raise ModelError(f"the checkpoint {path} was made by a newer version of pushforward; update the package.")
         if saved["fingerprint"] != fingerprint:
-            raise ModelError(f"the data differ from those that the run in {self.out} began with; give it the same data.")
+            raise ModelError(
+                f"the data differ from those that the run in {self.out} began with; give it the same data."
+            )
         state = self._state
         state.values, state.ticks, state.at = saved["values"], saved["ticks"], saved["at"]
         state.steps, state.elapsed, state.checkpoint_step = saved["steps"], saved["elapsed"], saved["steps"]
@@ -415,7 +417,12 @@ class Run:
             self._record(means, stage)
 
     def _record(self, metrics: dict[str, float], stage: str | None = None) -> None:
-        record = {"stage": stage or self._state.at, "step": self._state.steps, "seconds": round(self.elapsed, 3), **metrics}
+        record = {
+            "stage": stage or self._state.at,
+            "step": self._state.steps,
+            "seconds": round(self.elapsed, 3),
+            **metrics,
+        }
         self.history.append(record)
         if self._callback is not None:
             self._callback(record)
@@ -433,7 +440,9 @@ class Run:
         if self._bad is None or not bool(self._bad):
             return
         saved = self._state.checkpoint_step
-        last = f"the last finite checkpoint is that of step {saved}" if saved is not None else "there is no checkpoint yet"
+        last = (
+            f"the last finite checkpoint is that of step {saved}" if saved is not None else "there is no checkpoint yet"
+        )
         raise Diverged(
             f"the loss or its gradient is not finite at step {self._state.steps} ({last}). Lower the learning rate, or look for "
             "extreme values in the data."
@@ -489,7 +498,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try 'auto' or 'cpu'.") from error
+        raise ValueError(
+            f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try 'auto' or 'cpu'."
+        ) from error
     return device
 
 

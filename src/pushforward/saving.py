@@ -101,7 +101,7 @@ def config_of(method: Method, status: str) -> dict[str, Any]:
         "validation": {key: float(value) for key, value in method.validation_.items()},
         "seconds": {key: round(float(value), 3) for key, value in method.seconds_.items()},
         "warnings": list(method.warnings_),
-        "versions": {"pushforward": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {"pushforward": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
         "condition": method.condition_.to_dict() if method.condition_ is not None else None,
         "schema": method.schema_.to_dict(),
     }
@@ -155,7 +155,9 @@ def resume(path: str | Path, data: object = None, *, progress: bool | None = Non
     folder = Path(path)
     config = read_config(folder)
     if config["status"] == "finished":
-        raise ModelError(f"the run in {folder} has finished; load it with pushforward.load, or fit again into another folder.")
+        raise ModelError(
+            f"the run in {folder} has finished; load it with pushforward.load, or fit again into another folder."
+        )
     data = data if data is not None else config["data"]["source"]
     if data is None:
         raise ModelError(f"the run in {folder} was fitted to data in memory; give them again: resume(path, data).")
@@ -203,7 +205,9 @@ def _read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:
         raise ModelError(f"{folder} has no model.safetensors; restore it from a copy or fit again.")
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != config["weights_sha256"]:
-        raise ModelError(f"{file} is not the file that was saved with this config.yaml: it was edited, damaged or swapped.")
+        raise ModelError(
+            f"{file} is not the file that was saved with this config.yaml: it was edited, damaged or swapped."
+        )
     try:
         with safe_open(file, framework="pt") as reader:
             core = (reader.metadata() or {}).get("core")
@@ -287,5 +291,7 @@ def _digest(plain: dict[str, Any]) -> str:
 def _yaml(config: dict[str, Any]) -> str:
     import yaml
 
-    text: str = yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(
+        config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True, width=120
+    )
     return text

@@ -245,7 +245,11 @@ class NeuroSQL(Method):
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
         inputs = self.latent_dim + (classes if classes > 1 else 0)
-        return deepcopy(self.generator) if self.generator is not None else nets.generator(inputs, event_shape, width=self.width)
+        return (
+            deepcopy(self.generator)
+            if self.generator is not None
+            else nets.generator(inputs, event_shape, width=self.width)
+        )
 
     def _embedding(self, data: TrainingSet, run: Run) -> nn.Module:
         """The vector whose squared Euclidean distance is the cost: pixels, and weighted features where they are asked for."""

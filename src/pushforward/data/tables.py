@@ -1,0 +1,138 @@
+"""Tables with mixed columns: every column to its own coordinates, and back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from pushforward.data.checks import Array
+from pushforward.data.columns import CategoryColumn, Column, ConstantColumn, NumberColumn, fit_column
+from pushforward.data.dtypes import is_text
+from pushforward.data.packing import listed
+from pushforward.errors import DataError, nearest_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_LINES = 40
+
+
+@dataclass(frozen=True)
+class TableCoder:
+    """Columns in the order of the DataFrame; dates are left out, constant columns have no coordinate."""
+
+    kind: ClassVar[str] = "table"
+    columns: tuple[Column, ...]
+    left_out: tuple[Any, ...]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """``(coordinates of all columns,)``."""
+        return (sum(column.width for column in self.columns),)
+
+    @staticmethod
+    def fit(frame: pd.DataFrame) -> TableCoder:
+        """Describe every column; warnings name what is left out, DataError where nothing remains."""
+        _check_names(frame)
+        found = {name: fit_column(frame[name]) for name in frame.columns}
+        columns = tuple(column for column in found.values() if column is not None)
+        coder = TableCoder(columns, tuple(name for name, column in found.items() if column is None))
+        coder._refuse_constant()
+        _warn(coder, [c.name for c in columns if c.kind == "number" and is_text(frame[c.name])])
+        return coder
+
+    def encode(self, frame: pd.DataFrame) -> Array:
+        """Rows as float32 ``[n, coordinates]``; columns that were not fitted are ignored."""
+        self._refuse_absent(frame)
+        encoded = np.empty((len(frame), *self.event_shape), dtype=np.float32)
+        for column, place in self._places():
+            encoded[:, place] = column.encode(frame[column.name])
+        return encoded
+
+    def decode(self, x: Array) -> pd.DataFrame:
+        """``[n, coordinates]`` as a DataFrame with the columns, order and dtypes of the training data."""
+        import pandas as pd
+
+        decoded = [column.decode(x[:, place]) for column, place in self._places()]
+        frame = pd.concat(decoded, axis=1)
+        frame.columns = pd.Index([column.name for column in self.columns])
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        columns = [{"kind": column.kind} | column.to_dict() for column in self.columns]
+        return {"columns": columns, "left_out": list(self.left_out)}
+
+    @staticmethod
+    def from_dict(stored: dict[str, Any]) -> TableCoder:
+        """The inverse of ``to_dict``."""
+        return TableCoder(tuple(_column_from(column) for column in stored["columns"]), tuple(stored["left_out"]))
+
+    def summary(self) -> list[str]:
+        """Lines for humans: one a column."""
+        lines = [f"table of {len(self.columns)} columns, {self.event_shape[0]} coordinates when encoded"]
+        lines += [f"  {column.name}: {column.summary()}" for column in self.columns[:_MOST_LINES]]
+        if len(self.columns) > _MOST_LINES:
+            lines.append(f"  and {len(self.columns) - _MOST_LINES} more columns")
+        return [*lines, f"left out (dates): {listed(list(self.left_out))}"] if self.left_out else lines
+
+    def _places(self) -> list[tuple[Column, slice]]:
+        ends = np.cumsum([column.width for column in self.columns]).tolist()
+        return [(column, slice(end - column.width, end)) for column, end in zip(self.columns, ends, strict=True)]
+
+    def _refuse_constant(self) -> None:
+        if self.event_shape == (0,):
+            names = [column.name for column in self.columns] + list(self.left_out)
+            raise DataError(
+                f"All columns ({listed(names)}) are constant or dates, so there is nothing to learn. "
+                "Fix: check how the table was read."
+            )
+
+    def _refuse_absent(self, frame: pd.DataFrame) -> None:
+        absent = [column.name for column in self.columns if column.name not in frame.columns]
+        if absent:
+            hint = nearest_name(str(absent[0]), [str(name) for name in frame.columns])
+            raise DataError(
+                f"The table lacks {len(absent)} columns that the model was fitted on: {listed(absent)}.{hint} "
+                "Fix: add or rename them."
+            )
+
+
+_KINDS: dict[str, Callable[[dict[str, Any]], Column]] = {
+    "number": NumberColumn.from_dict,
+    "category": CategoryColumn.from_dict,
+    "constant": ConstantColumn.from_dict,
+}
+
+
+def _column_from(stored: dict[str, Any]) -> Column:
+    return _KINDS[stored["kind"]](stored)
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    if not len(frame.columns):
+        raise DataError("The table has no columns. Fix: check how it was read.")
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise DataError(f"Several columns of the table are named {listed(twice)}. Fix: give every column its own name.")
+    odd = [name for name in frame.columns if not isinstance(name, (str, int))]
+    if odd:
+        raise DataError(f"Column names must be text or whole numbers, not {odd[0]!r}. Fix: set df.columns.")
+
+
+def _warn(coder: TableCoder, text_numbers: list[Any]) -> None:
+    constant = [column.name for column in coder.columns if column.kind == "constant"]
+    _warn_named(constant, "hold one value in every row: they are left out of the model and put back in samples")
+    _warn_named(list(coder.left_out), "hold dates or times, which are not modelled: they are left out")
+    _warn_named(text_numbers, "hold numbers as text: they are read as numbers, and samples have numbers there")
+
+
+def _warn_named(names: list[Any], what: str) -> None:
+    if names:
+        warnings.warn(f"{len(names)} of the columns ({listed(names)}) {what}.", stacklevel=2)
+
+

@@ -1,0 +1,87 @@
+"""Rows of features: how a metric reads its inputs, and distances between rows in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+FeatureMap = Callable[[Tensor], Tensor]
+
+_BLOCK = 2**24  # entries of a distance matrix held at a time
+_FEATURE_ROWS = 512
+
+
+def feature_name(features: FeatureMap | None) -> str:
+    """How the features are called in a `Measurement`: their ``name``, or their type's."""
+    return "raw" if features is None else str(getattr(features, "name", type(features).__name__))
+
+
+@torch.no_grad()
+def feature_rows(x: Tensor, features: FeatureMap | None, *, name: str, least: int = 2) -> Tensor:
+    """Reads ``x`` ``[n, *event_shape]`` as finite float vectors ``[n, d]``, after the feature map where there is one.
+
+    Raises:
+        ValueError: For integers, NaN, infinite values, or fewer than ``least`` rows.
+    """
+    if not x.is_floating_point():
+        raise ValueError(f"{name}: values are {x.dtype}; convert them to floating point first")
+    if len(x) < least:
+        raise ValueError(f"{name}: {len(x)} rows are too few for this metric; give at least {least}")
+    if features is not None:
+        x = torch.cat([features(chunk) for chunk in x.split(_FEATURE_ROWS)])
+    x = x.detach().reshape(len(x), -1)
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{name}: some values are NaN or infinite; remove those rows first")
+    return x
+
+
+def take(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """``n`` rows of ``x`` drawn without replacement; all of them, in order, where ``x`` has no more."""
+    if len(x) <= n:
+        return x
+    return x[torch.randperm(len(x), generator=generator)[:n].sort().values.to(x.device)]
+
+
+def squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Squared Euclidean distances, in blocks of rows of ``x``: yields the first row and ``[rows, len(y)]``.
+
+    They come from one matrix product a block on values centred at the mean of ``y``: fast, and exact to about 1e-6 of the
+    squared norm of a row in float32.
+    """
+    centre = y.mean(dim=0)
+    x, y = x - centre, y - centre
+    y_norms = y.square().sum(dim=1)
+    rows = max(1, _BLOCK // len(y))
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        block = torch.addmm(y_norms[None, :], part, y.T, alpha=-2).add_(part.square().sum(dim=1, keepdim=True))
+        yield start, block.clamp_(min=0)
+
+
+def hide_diagonal(start: int, block: Tensor, value: float) -> Tensor:
+    """Overwrites, in a block of the distances of a set to itself, the entries of each row with itself."""
+    rows = torch.arange(len(block), device=block.device)
+    block[rows, rows + start] = value
+    return block
+
+
+def nearest(x: Tensor, y: Tensor) -> Tensor:
+    """Distance from each row of ``x`` to the nearest row of ``y``, ``[len(x)]``.
+
+    A few candidates are found by matrix products and measured again exactly, so that a copy has distance 0.
+    """
+    found = []
+    for start, block in squared_distances(x, y):
+        index = block.topk(min(4, len(y)), dim=1, largest=False).indices
+        part = x[start : start + len(block)]
+        exact = torch.stack([(part - y[column]).square().sum(dim=1) for column in index.T])
+        found.append(exact.amin(dim=0).sqrt())
+    return torch.cat(found)
+
+
+def neighbour_radius(x: Tensor, k: int) -> Tensor:
+    """Squared distance of each row of ``x`` to its ``k``-th nearest other row, ``[n]``."""
+    blocks = (hide_diagonal(start, block, float("inf")) for start, block in squared_distances(x, x))
+    return torch.cat([block.topk(k, dim=1, largest=False).values[:, -1] for block in blocks])

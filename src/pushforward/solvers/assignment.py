@@ -1,0 +1,196 @@
+"""Optimal assignment of two sets of n points: the discrete transport problem with equal weights.
+
+    minimise over permutations pi   (1/n) sum_i |x_i - y_pi(i)|^2
+
+The optimum is the squared 2-Wasserstein distance of the two empirical measures. Three tiers:
+
+1. n <= ``exact_limit``: exact, on the dense float32 cost matrix (lapx's LAPJVH where installed, else SciPy).
+2. n <= ``sparse_limit``: an exact solve on the nearest neighbours of every point, both ways; no n x n matrix.
+3. above: recursive balanced co-splitting with exact leaves, then monotone polish in local blocks; linear memory.
+
+One-dimensional points are sorted, which is exact at any n.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pushforward.solvers.assignment_dense import require_memory, solve_dense, solve_points, solver_name
+from pushforward.solvers.assignment_sparse import solve_sparse
+from pushforward.solvers.assignment_split import co_split, polish
+
+Points = Tensor | npt.NDArray[Any]
+
+EXACT_LIMIT = 6000
+SPARSE_LIMIT = 50_000
+MIN_GAIN = 5e-4
+"""Polish above the sparse limit stops at a sweep that lowers the cost by less than this share."""
+COST_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A permutation and what is known about it.
+
+    Attributes:
+        permutation: int64 ``[n]``; row i of x goes with row ``permutation[i]`` of y. On x's device.
+        cost: mean cost of the pairs, accumulated in float64.
+        method: what found it: "sort", "lapjvh", "scipy", "sparse" or "co-split".
+        lower_bound: no permutation has a lower mean cost than this; equal to ``cost`` where the solver is exact,
+            None where nothing is known.
+        seconds: wall time.
+    """
+
+    permutation: Tensor
+    cost: float
+    method: str
+    lower_bound: float | None
+    seconds: float
+
+
+def assign(
+    x: Points,
+    y: Points,
+    *,
+    initial: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    exact_limit: int = EXACT_LIMIT,
+    sparse_limit: int = SPARSE_LIMIT,
+) -> Assignment:
+    """Pair the rows of ``x`` with the rows of ``y`` at the least mean squared Euclidean distance.
+
+    Args:
+        x: points ``[n, ...]``, finite; rows are flattened.
+        y: points of the same shape.
+        initial: a permutation ``[n]`` to improve on, e.g. the previous one; the exact tiers do not need it.
+        generator: source of the random starts above ``sparse_limit``; a fixed one by default.
+        exact_limit: largest n solved on the dense matrix (4 n^2 bytes).
+        sparse_limit: largest n solved on sparse candidates (about 500 n bytes, time of order n^2 d).
+
+    Returns:
+        The ``Assignment``. Its cost is never above that of ``initial``.
+
+    Raises:
+        ValueError: shapes differ, no rows, NaN or infinite values, ``initial`` is not a permutation, or the dense matrix
+            does not fit into memory.
+    """
+    started = time.perf_counter()
+    x, y = _checked_points(x, "x"), _checked_points(y, "y")
+    if x.shape != y.shape:
+        raise ValueError(f"x has shape {list(x.shape)} and y {list(y.shape)} (rows flattened); they must be equal.")
+    start = None if initial is None else _checked_permutation(initial, len(x)).to(x.device)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    y = y.to(x.device)
+    shift_x, shift_y, scale = _normalisation(x, y)
+    found = _solve(
+        ((x - shift_x) / scale).float(), ((y - shift_y) / scale).float(), start, generator, exact_limit, sparse_limit
+    )
+    cost = _mean_cost(x, y, found.permutation)
+    offset = (shift_x - shift_y).square().sum().item()
+    bound = None if found.bound is None else min(cost, found.bound * scale**2 + offset)
+    return Assignment(found.permutation, cost, found.method, bound, time.perf_counter() - started)
+
+
+def assign_cost(cost: Points) -> Assignment:
+    """Solve the assignment problem for any dense square cost, exactly.
+
+    Args:
+        cost: ``[n, n]``; float32 stays float32, everything else becomes float64. +inf forbids a pair; NaN and -inf are
+            refused.
+
+    Returns:
+        The ``Assignment``, its permutation on the device of ``cost``.
+
+    Raises:
+        ValueError: not a square matrix, empty, NaN or -inf inside, or every permutation uses a forbidden pair.
+    """
+    started = time.perf_counter()
+    matrix = torch.as_tensor(cost)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
+        raise ValueError(f"cost has shape {list(matrix.shape)}; a square matrix with at least one row is needed.")
+    values = matrix.detach().cpu().to(torch.float32 if matrix.dtype == torch.float32 else torch.float64).contiguous()
+    bad = int((torch.isnan(values) | torch.isneginf(values)).sum())
+    if bad:
+        raise ValueError(f"cost holds {bad} values that are NaN or -inf; mark forbidden pairs with +inf and fix the rest.")
+    permutation = torch.from_numpy(solve_dense(values.numpy()))
+    mean = values.gather(1, permutation.unsqueeze(1)).double().mean().item()
+    return Assignment(permutation.to(matrix.device), mean, solver_name(), mean, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a tier found, in the units of the normalised points; ``bound`` None says nothing, inf says "exact"."""
+
+    permutation: Tensor
+    method: str
+    bound: float | None
+
+
+def _solve(
+    x: Tensor, y: Tensor, start: Tensor | None, generator: torch.Generator, exact_limit: int, sparse_limit: int
+) -> _Found:
+    """Pick the tier by the dimension and the number of points."""
+    if x.shape[1] == 1:
+        return _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", torch.inf)
+    if len(x) <= exact_limit:
+        require_memory(len(x), x.element_size(), f"lower exact_limit={exact_limit} below n")
+        return _Found(torch.from_numpy(solve_points(x, y)).to(x.device), solver_name(), torch.inf)
+    if len(x) <= sparse_limit:
+        start = co_split(x, y, generator=generator) if start is None else start
+        permutation, bound = solve_sparse(x, y, start)
+        return _Found(permutation, "sparse", bound)
+    if start is None:
+        start = co_split(x, y, generator=generator)
+    return _Found(polish(x, y, start, generator=generator, min_gain=MIN_GAIN), "co-split", None)
+
+
+def _normalisation(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Centre of x, centre of y ``[d]`` and a common scale: they change no optimal permutation, and float32 then holds.
+
+    Each set has its own centre because sum_i |x_i - a - y_pi(i) + b|^2 depends on pi as sum_i |x_i - y_pi(i)|^2 does.
+    """
+    shift_x, shift_y = x.double().mean(0), y.double().mean(0)
+    largest = max((x - shift_x).abs().max().item(), (y - shift_y).abs().max().item())
+    return shift_x, shift_y, largest if largest > 0 else 1.0
+
+
+def _mean_cost(x: Tensor, y: Tensor, permutation: Tensor) -> float:
+    """Mean squared distance of the pairs, in float64, a block of rows at a time."""
+    blocks = zip(x.split(COST_ROWS), permutation.split(COST_ROWS), strict=True)
+    return sum((a.double() - y[p].double()).square().sum().item() for a, p in blocks) / len(x)
+
+
+def _sorted_pairs(x: Tensor, y: Tensor) -> Tensor:
+    """The optimal permutation ``[n]`` of numbers ``[n]``: equal ranks go together."""
+    permutation = torch.empty(len(x), dtype=torch.long, device=x.device)
+    permutation[x.argsort()] = y.argsort()
+    return permutation
+
+
+def _checked_points(points: Points, name: str) -> Tensor:
+    """Finite points ``[n, d]`` in float32 or float64."""
+    tensor = torch.as_tensor(points).detach()
+    if tensor.ndim == 0 or tensor.numel() == 0:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; at least one row with at least one value is needed.")
+    tensor = tensor.reshape(len(tensor), -1)
+    tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.to(torch.float64)
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise ValueError(f"{name} holds {bad} NaN or infinite values; remove or fill those rows first.")
+    return tensor
+
+
+def _checked_permutation(initial: Points, n: int) -> Tensor:
+    """``initial`` as int64 ``[n]``, if it is a permutation."""
+    permutation = torch.as_tensor(initial).detach()
+    integral = not (permutation.is_floating_point() or permutation.is_complex() or permutation.dtype == torch.bool)
+    if permutation.shape != (n,) or not integral or not torch.equal(permutation.cpu().long().sort().values, torch.arange(n)):
+        raise ValueError(f"initial must be a permutation of 0 ... {n - 1} as integers [{n}], got {list(permutation.shape)}.")
+    return permutation.long()
