@@ -103,15 +103,15 @@ def _fit_form(cls: type[Method]) -> Callable[..., tuple[str, RunFlags, Any]]:
     def form(data: Any, run: Any, settings: Any) -> tuple[str, RunFlags, Any]:
         return data, run, settings
 
-    bare = tyro.conf.arg(name="")
+    bare, settings_type = tyro.conf.arg(name=""), settings_of(cls)
     form.__annotations__ = {
         "data": Annotated[
             Positional[str], tyro.conf.arg(help="file, folder of pictures, or named set: digits, mnist ...")
         ],
         "run": Annotated[RunFlags, bare],
-        "settings": Annotated[settings_of(cls), bare],
+        "settings": Annotated[settings_type, bare],
     }
-    form.__defaults__ = (RunFlags(), settings_of(cls)())
+    form.__defaults__ = (RunFlags(), settings_type())
     signature = inspect.signature(form)
     required = [
         p.replace(default=inspect.Parameter.empty) if p.name == "data" else p for p in signature.parameters.values()

@@ -211,7 +211,7 @@ class Method(ABC):
             train.labels, train.classes = fitted.codes(labels[train_rows]).to(run.device), len(fitted.values)
         held_rows = held_rows[known_rows(take_rows(values, held_rows), take_rows(values, train_rows))]
         held = schema.encode(take_rows(values, held_rows)).to(run.device) if len(held_rows) else train.x[:0]
-        info = {"name": loaded.name, "source": _source_text(data), "rows": len(train_rows), "held_out": len(held_rows)}
+        info = {"name": loaded.name, "source": loaded.source, "rows": len(train_rows), "held_out": len(held_rows)}
         if isinstance(condition, str):
             info["condition"] = condition
         return _Prepared(train, held, schema, fitted, train_rows, held_rows, info)
@@ -502,14 +502,6 @@ def _spread(condition: object, n: int) -> Any:
     if isinstance(condition, str) or np.ndim(np.asarray(condition, dtype=object)) == 0:
         return np.array([condition] * n, dtype=object)
     return condition
-
-
-def _source_text(data: object) -> str | None:
-    """How to find the data again when the run resumes: an absolute path or the name of a set."""
-    if not isinstance(data, (str, Path)):
-        return None
-    path = Path(data)
-    return str(path.resolve()) if path.exists() else str(data)
 
 
 __all__ = ["ABILITIES", "Method", "Paper", "TrainingSet", "cite", "find_method", "registry"]

@@ -196,8 +196,8 @@ class Run:
 
     def batches(self, x: Tensor, size: int) -> Iterator[Tensor]:
         """Endless shuffled batches ``[size, ...]`` of the rows of ``x``."""
-        for rows in self.rows(len(x), size):
-            yield x[rows]
+        rows = self.rows(len(x), size)  # tracked here and now, not when the first batch is asked for
+        return (x[picked] for picked in rows)
 
     def log(self, **metrics: Tensor | float) -> None:
         """Write one record to the history."""
@@ -311,8 +311,9 @@ class Run:
         if self._saved is not None and self._saved["at"] == name:
             for tracked in self._tracked:
                 self._restore_tracked(tracked)
+                self._saved["tracked"].pop(tracked, None)
             self.generator.set_state(self._saved["generator"])
-            self._saved = None
+            self._saved["at"] = None  # what is tracked later in the loop is still restored, once
 
     def _over(self, until: float, counts: bool) -> bool:
         """Whether the loop must end now: interrupted, or the budget is spent."""

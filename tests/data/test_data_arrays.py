@@ -22,7 +22,7 @@ DTYPES = ["uint8", "int16", "uint16", "int64", "float16", "float32", "float64", 
 
 def pixels(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return (rng.random(shape) * (2 if dtype == "bool" else 200)).astype(dtype)
+    return rng.random(shape) > 0.5 if dtype == "bool" else (rng.random(shape) * 200).astype(dtype)
 
 
 @pytest.mark.parametrize("shape", LAYOUTS)
@@ -162,7 +162,8 @@ BAD = [
     (np.ones((4, 5, 6)), "All pixels"),
     (np.zeros((4, 3, 8, 3)), r"read as \[n, h, w, c\] and as"),
     (np.zeros((4, 8, 8, 4)), "alpha channel"),
-    (np.zeros((64, 64, 3)), r"one colour image.*x\[None\]"),
+    (np.zeros((64, 64, 3)), r"one image.*x\[None\]"),
+    (np.zeros((64, 64, 1)), r"one image.*x\[None\]"),
     (np.array([[1, "a"]] * 3, dtype=object), r"dtype object.*astype\(float\)"),
     (np.array([["a"], ["b"]]), "dtype <U1"),
     (np.zeros((3, 2), dtype=complex), "dtype complex128"),

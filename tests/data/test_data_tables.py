@@ -196,9 +196,10 @@ def test_arrow_columns() -> None:
 
 
 def refused(frame: pd.DataFrame) -> str:
-    with pytest.raises(DataError) as caught, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit_schema(frame)
+        with pytest.raises(DataError) as caught:
+            fit_schema(frame)
     assert "Fix:" in str(caught.value)
     return str(caught.value)
 
@@ -215,7 +216,7 @@ def test_bad_tables_are_refused_with_the_fix() -> None:
     assert "constant or dates" in refused(pd.DataFrame({"a": [1, 1], "b": ["x", "x"]}))
     assert "named 'a'" in refused(pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
     assert "('a', 'b')" in refused(pd.DataFrame([[1], [2]], columns=pd.MultiIndex.from_tuples([("a", "b")])))
-    assert "'a' holds values of type list" in refused(pd.DataFrame({"a": [(1,), (2,)]}).map(list)) or True
+    assert "'a' holds values of type list" in refused(pd.DataFrame({"a": [[1], [2]]}))
     assert "Interval" in refused(pd.DataFrame({"a": pd.cut(np.arange(9.0), 3)}))
 
 
@@ -253,3 +254,24 @@ def test_the_frame_is_not_changed() -> None:
     schema = fit_schema(frame)
     schema.decode(schema.encode(frame))
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_mixed_python_objects_and_whole_floats() -> None:
+    frame = pd.DataFrame({"a": pd.Series(["x", 3, None, "x", 3, 2.5] * 5, dtype=object), "b": [1.0, 2, 3, 4, 5, 6] * 5})
+    schema = Schema.from_dict(yaml.safe_load(yaml.safe_dump(fit_schema(frame).to_dict())))
+    back = schema.decode(schema.encode(frame))
+    assert back["a"].tolist() == frame["a"].tolist()
+    wild = schema.decode(torch.randn(40, *schema.event_shape))
+    assert (wild["b"] % 1 == 0).all()
+
+
+def test_summary_of_a_wide_table_is_cut() -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 60)), columns=[f"n{i}" for i in range(60)])
+    text = fit_schema(frame).summary()
+    assert "table of 60 columns" in text
+    assert "and 20 more columns" in text
+
+
+def test_a_rare_level_stays_within_a_few_units() -> None:
+    frame = pd.DataFrame({"a": ["x"] * 999 + ["y"], "b": [np.nan] + list(range(999))})
+    assert fit_schema(frame).encode(frame).abs().max() <= 5.01

@@ -24,12 +24,17 @@ _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 
 def read_npy(path: Path) -> Data:
     """One array; a pickled file is refused."""
-    return Data(_load(path), name=path.stem)
+    array = _load(path)
+    if isinstance(array, dict):
+        raise DataError(f"{path} is an archive of arrays, not one array. Fix: rename it to .npz.")
+    return Data(array, name=path.stem)
 
 
 def read_npz(path: Path) -> Data:
     """The array named images, X, x or data, or the only one; labels from labels or y."""
-    arrays = _load_all(path)
+    arrays = _load(path)
+    if not isinstance(arrays, dict):
+        raise DataError(f"{path} is a single array, not an .npz archive of arrays. Fix: rename it to .npy.")
     key, label_key = _pick_key(path, list(arrays)), next((k for k in _LABEL_KEYS if k in arrays), None)
     return Data(arrays[key], as_labels(arrays[label_key]) if label_key else None, path.stem)
 
@@ -43,30 +48,32 @@ def read_idx(path: Path) -> Data:
 
 def as_labels(values: Any) -> Array | None:
     """One label a row, whole numbers or text ``[n]``; None where the values are targets of another kind."""
-    labels = np.asarray(values)
+    labels = _regular(values)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "buifUO":
         return None
+    if labels.dtype == object:
+        return labels.astype(str) if all(isinstance(label, str) for label in labels) else None
     if labels.dtype.kind != "f":
         return labels
     whole = np.isfinite(labels).all() and bool((labels == np.rint(labels)).all())
     return labels.astype(np.int64) if whole else None
 
 
+def _regular(values: Any) -> Array:
+    """An array, empty where the values have mixed sizes."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.empty((0, 0))
+
+
 def _load(path: Path) -> Any:
+    """The array of an .npy file, or the wanted arrays of an .npz archive as a dict."""
     try:
-        return np.load(path, allow_pickle=False)
-    except _BROKEN as error:
-        raise _broken(path, error) from error
-
-
-def _load_all(path: Path) -> dict[str, Array]:
-    archive = _load(path)
-    if not hasattr(archive, "files"):
-        raise DataError(f"{path} is not an .npz archive of arrays. Fix: if it is a single array, rename it to .npy.")
-    try:
-        with archive:
-            return {key: archive[key] for key in _wanted(archive.files)}
+        with path.open("rb") as file:
+            loaded: Any = np.load(file, allow_pickle=False)
+            return {key: loaded[key] for key in _wanted(loaded.files)} if hasattr(loaded, "files") else loaded
     except _BROKEN as error:
         raise _broken(path, error) from error
 

@@ -288,7 +288,10 @@ def _levels(series: pd.Series[Any]) -> tuple[list[Plain], Array]:
     """Distinct values in order of type and size, and the code of every row (-1 for missing)."""
     import pandas as pd
 
-    codes, distinct = pd.factorize(_objects(series), use_na_sentinel=True)
+    values = _objects(series)
+    for value in series.dropna()[:1]:  # refuse lists and the like before they are hashed
+        plain_level(value, series.name)
+    codes, distinct = pd.factorize(values, use_na_sentinel=True)
     if len(distinct) > MOST_LEVELS:
         raise DataError(
             f"Column {series.name!r} is text with {len(distinct)} distinct values, more than {MOST_LEVELS}. "

@@ -32,7 +32,14 @@ def read_loader(loader: DataLoader[Any]) -> Data:
     _refuse_mixed([np.shape(values)[1:] for values, _ in batches], "batch")
     values = torch.cat([torch.as_tensor(values) for values, _ in batches])
     labels = [label for _, label in batches if label is not None]
-    return Data(values, as_labels(np.concatenate([np.asarray(y) for y in labels])) if labels else None, "loader")
+    return Data(values, _batch_labels(labels), "loader")
+
+
+def _batch_labels(batches: list[Any]) -> Array | None:
+    """The labels of all batches, ``[n]``; a batch of text is a tuple."""
+    parts = [as_labels(batch) for batch in batches]
+    found = [part for part in parts if part is not None]
+    return np.concatenate(found) if found and len(found) == len(parts) else None
 
 
 def read_rows(rows: list[Any] | tuple[Any, ...]) -> Data:
@@ -48,7 +55,7 @@ def _from_items(items: Iterable[Any], name: str) -> Data:
         raise DataError(f"The dataset {name} is empty: 0 rows. Fix: check its source.")
     labels = [label for _, label in pairs]
     values = _stack([value for value, _ in pairs])
-    return Data(values, None if labels[0] is None else as_labels(np.asarray(labels)), name)
+    return Data(values, None if labels[0] is None else as_labels(labels), name)
 
 
 def _items(dataset: Any) -> Iterable[Any]:

@@ -44,7 +44,7 @@ class ColumnType:
         import pandas as pd
 
         if self.categories is None:
-            return pd.Series(values).astype(self.name)  # type: ignore[call-overload,no-any-return]
+            return pd.Series(values, dtype=values.dtype).astype(self.name)  # type: ignore[no-any-return]
         categories = pd.Index(list(self.categories), dtype=self.categories_type)
         return pd.Series(pd.Categorical(values, categories=categories, ordered=self.ordered))
 

@@ -141,10 +141,11 @@ def find_layout(shape: tuple[int, ...]) -> str:
 
 
 def _grey_layout(shape: tuple[int, ...]) -> str:
-    if shape[2] == 3 and shape[1] > 3:
+    if shape[2] in _CHANNELS and shape[1] > 3:
         raise DataError(
-            f"The shape {list(shape)} can be read as one colour image [h, w, 3] and as {shape[0]} grey images of "
-            f"{shape[1]} x 3 pixels. Fix: x[None] for one colour image, x[:, None] for grey images."
+            f"The shape {list(shape)} can be read as one image [h, w, {shape[2]}] and as {shape[0]} grey images of "
+            f"{shape[1]} x {shape[2]} pixels. Fix: x[None] for one image, x[:, None] for grey images, "
+            "x.reshape(len(x), -1) for plain vectors."
         )
     return "nhw"
 

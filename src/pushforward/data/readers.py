@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def load_data(source: object) -> Data:
     if isinstance(source, Data):
         return source
     if isinstance(source, (str, Path)):
-        return _from_path(source)
+        return replace(_from_path(source), source=_found_again(source))
     if isinstance(source, DataLoader):
         return read_loader(source)
     if isinstance(source, Dataset):
@@ -72,6 +73,11 @@ def describe(source: object) -> str:
     """
     data = load_data(source)
     return "\n".join([f"{data.name}: {fit_schema(data).summary()}", _label_line(data)])
+
+
+def _found_again(source: str | Path) -> str:
+    """How to find the data again from any folder: an absolute path, or the name of a set."""
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def _from_memory(source: object) -> Data:

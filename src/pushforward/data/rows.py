@@ -27,12 +27,14 @@ class Data:
         labels: one label a row ``[n]`` (whole numbers or text) where the source has them.
         name: for titles.
         label_names: the name of label 0, 1, ... where the source has them.
+        source: absolute path or name of the set, for reading the same data again; None for data in memory.
     """
 
     values: Values
     labels: NDArray[Any] | None = None
     name: str = "data"
     label_names: tuple[str, ...] | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.labels) != len(self):

@@ -84,19 +84,34 @@ def _parse(path: Path, text: str, separator: str, header: bool) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(
-            io.StringIO(text),
+        return _read_csv(
+            text,
             sep=r"\s+" if separator == " " else separator,
             header=0 if header else None,
             decimal="," if separator == ";" and re.search(r"\d,\d", text[:2000]) else ".",
+        )
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{path}: some lines have more cells than the first one. Fix: complete the header.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a table: {str(error).strip()}. Fix: correct that line.") from error
+
+
+def _read_csv(text: str, sep: str, header: int | None, decimal: str) -> pd.DataFrame:
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=sep,
+            header=header,
+            decimal=decimal,
             skipinitialspace=True,
             keep_default_na=False,
             na_values=list(MISSING_TEXT),
             index_col=False,
             low_memory=False,
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table: {str(error).strip()}. Fix: correct that line.") from error
 
 
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -447,12 +447,14 @@ def _category_row(name: str, real: float, fake: float, *, top: float, left: floa
 
 
 def _describe_numbers(columns: Mapping[str, Array]) -> str:
-    return "; ".join(
-        f"{name}: {len(v)} rows, mean {number(np.nanmean(v))}, standard deviation {number(np.nanstd(v))}"
-        if np.isfinite(v).any()
-        else f"{name}: all missing"
-        for name, v in columns.items()
-    )
+    return "; ".join(_describe_column(name, values[np.isfinite(values)]) for name, values in columns.items())
+
+
+def _describe_column(name: str, values: Array) -> str:
+    if len(values) == 0:
+        return f"{name}: all missing"
+    quarters = ", ".join(number(value) for value in np.quantile(values, [0.25, 0.5, 0.75]))
+    return f"{name}: {len(values)} values, quartiles {quarters}"
 
 
 # ------------------------------------------------------------------------------------------------ dots and matrices

@@ -108,24 +108,24 @@ MEASURES: dict[str, Measure] = {
         ),
     ),
     "nearest_ratio": Measure(
-        "Nearest training row, typical",
+        "Nearest-to-train ratio",
         "Median distance from a sample to its nearest training row, over that from a held-out row.",
         "about 1; well below 1 samples are copies, or very smooth",
         steps(
             (0.5, ("poor", "samples lie very near training rows: look for copies below")),
             (0.8, ("fair", "samples lie nearer to training rows than held-out data do: look below")),
-            (1.3, ("good", "no sign of copying")),
-            above=("fair", "no sign of copying, but samples lie off the data"),
+            (1.3, ("good", "typical samples are no copies")),
+            above=("fair", "typical samples are no copies, but lie off the data"),
         ),
     ),
     "nearest_ratio_5": Measure(
-        "Nearest training row, closest samples",
+        "Nearest-to-train ratio, closest 5 %",
         "The same for the closest twentieth of the samples and of the held-out rows.",
         "about 1; well below 1 some samples are copies",
         steps(
             (0.5, ("poor", "some samples lie very near training rows: look for copies below")),
             (0.8, ("fair", "some samples lie nearer to training rows than held-out data do")),
-            above=("good", "no sign of copying"),
+            above=("good", "no sign of copies among the closest samples"),
         ),
     ),
     "memorisation_p": Measure(

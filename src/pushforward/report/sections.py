@@ -16,7 +16,7 @@ from torch import Tensor
 from pushforward.report import charts
 from pushforward.report.material import QUERIES, Material, encoded, encoded_values, evenly, nearest_training_rows
 from pushforward.report.measures import MEASURES, Measure, Reading, read_all, row_count
-from pushforward.report.numbers import duration, number, shorten, words
+from pushforward.report.numbers import duration, number, percent, shorten, words
 from pushforward.report.page import (
     Section,
     code,
@@ -222,8 +222,8 @@ def reconstructions(material: Material) -> Section | None:
     error = float((x - y).square().mean())
     share = error / max(float(x.var(dim=0, unbiased=False).mean()), 1e-12)
     told = (
-        f"Mean squared error {number(error)} on the encoded scale, {number(100 * share)} % of the variance of these "
-        f"{len(x)} {material.origin} rows (0 % is perfect, 100 % is what their mean alone would give)."
+        f"Mean squared error {number(error) if error > 1e-6 else 'below 1e-6'} on the encoded scale, {percent(share)} of "
+        f"the variance of these {len(x)} {material.origin} rows (0 % is perfect, 100 % is what their mean alone would give)."
     )
     shown = _picture_pairs(material, x, y) if material.kind == "image" else _row_pairs(originals.values, made, 5)
     return Section("Reconstructions", "reconstructions", join(paragraph(told), shown))
