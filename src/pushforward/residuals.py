@@ -98,9 +98,10 @@ def neighbour_groups(points: Tensor, size: int) -> Tensor:
         value = inside.gather(1, spread.argmax(1)[cell][:, None])[:, 0]
         by_value = torch.argsort(value, stable=True)
         order = order[by_value[torch.argsort(cell[by_value], stable=True)]]
-    starts = torch.arange(2**levels, device=points.device) * n // 2**levels
-    starts = torch.minimum(starts, torch.tensor(max(n - size, 0), device=points.device))
-    within = torch.arange(min(size, n), device=points.device)
+    size = min(size, n)
+    count = -(-n // size)
+    starts = torch.arange(count, device=points.device) * (n - size) // max(count - 1, 1)
+    within = torch.arange(size, device=points.device)
     groups: Tensor = order[starts[:, None] + within]
     return groups
 

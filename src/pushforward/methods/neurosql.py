@@ -254,7 +254,7 @@ class NeuroSQL(Method):
     def _embedding(self, data: TrainingSet, run: Run) -> nn.Module:
         """The vector whose squared Euclidean distance is the cost: pixels, and weighted features where they are asked for."""
         if isinstance(self.features, nn.Module):
-            return _Embedding(self.features.to(run.device), self.feature_weight)
+            return _Embedding(deepcopy(self.features).requires_grad_(False).eval().to(run.device), self.feature_weight)
         make: dict[str, Callable[[], nn.Module | None]] = {
             "none": lambda: None,
             "pca": lambda: whitening(data.x, self.latent_dim),
@@ -288,16 +288,22 @@ class NeuroSQL(Method):
         if not isinstance(law, LatentLaw) or len(held) < 20:
             return []
         generator = torch.Generator(run.device).manual_seed(run.derived_seed("diagnose"))
-        m = min(len(held), len(law.codes), 2000)
-        picked = torch.randperm(len(law.codes), generator=generator, device=held.device)[:m]
-        labels = law.code_labels[picked]
-        fresh = law.latent.sample(m, generator=generator)
-        costs = [assign(held[:m], law.decode(z, labels)).cost for z in (law.codes[picked], fresh)]
-        if costs[0] >= 0.85 * costs[1]:
+        m = min(len(held), len(law.codes), 1000)
+
+        def costs() -> tuple[float, float]:
+            rows = torch.randperm(len(law.codes), generator=generator, device=held.device)[:m]
+            points = (law.codes[rows], law.latent.sample(m, generator=generator))
+            lattice, fresh = (assign(held[:m], law.decode(z, law.code_labels[rows])).cost for z in points)
+            return lattice, fresh
+
+        pairs = torch.tensor([costs() for _ in range(8)], dtype=torch.float64)
+        lattice, fresh = pairs.mean(0).tolist()
+        gap = pairs[:, 1] - pairs[:, 0]
+        if lattice >= 0.85 * fresh or float(gap.mean()) <= 4 * float(gap.std()) / len(gap) ** 0.5:
             return []
         return [
-            f"the lattice points give better images than fresh latents (squared W2 to held-out rows {costs[0]:.3g} against "
-            f"{costs[1]:.3g}): the generator memorises. Use lattice='refresh', a smaller latent_dim or more data."
+            f"the lattice points give better images than fresh latents (squared W2 to held-out rows {lattice:.3g} against "
+            f"{fresh:.3g}): the generator memorises. Use lattice='refresh', a smaller latent_dim or more data."
         ]
 
 
