@@ -122,7 +122,7 @@ def test_histograms_of_awkward_columns(name: str) -> None:
 
 
 def test_missing_values_are_told() -> None:
-    assert "real (50 % missing)" in histogram_pair([1.0, None], [1.0, 2.0], "age")
+    assert "missing: 50 % · 0 %" in histogram_pair([1.0, None], [1.0, 2.0], "age")
     assert "(missing)" in histogram_pair(["a", None], ["a", float("nan")], "city")
 
 

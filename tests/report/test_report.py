@@ -219,6 +219,13 @@ def test_copies_are_never_called_good() -> None:
     assert MEASURES["w2_ratio"].verdict(Reading(0.5))[0] != "good"
 
 
+def test_few_rows_earn_no_praise() -> None:
+    tone, told = MEASURES["recall"].verdict(Reading(0.99), rows=23)
+    assert tone == "plain"
+    assert "23 rows" in told
+    assert MEASURES["recall"].verdict(Reading(0.1), rows=23)[0] == "poor"
+
+
 def test_readings_of_numbers_mappings_and_measurements() -> None:
     from pushforward.metrics.measurement import Measurement
 
@@ -246,3 +253,13 @@ def test_the_card_of_a_model_without_numbers() -> None:
     model = LinearModel().fit(vectors(2), validation=0.0)
     model.validation_ = {}
     assert "no rows were held out" in model_card(model, "vectors")
+
+
+def test_time_that_no_stage_accounts_for_is_shown(tmp_path: Path) -> None:
+    data = vectors(2)
+    model = LinearModel().fit(data)
+    model.seconds_, model.run_["seconds"] = {"assign": 10.0}, 100.0
+    text = write_report(tmp_path / "r.html", method=model, data=data).read_text()
+    assert "Training and rest: 1 min 30 s" in text
+    model.seconds_ = {"train": 99.0}
+    assert "Training and rest" not in write_report(tmp_path / "r.html", method=model, data=data).read_text()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pushforward.nets.layers import mlp
 
 _BASE_SIDE = 8  # the coarsest grid is at most this long: one linear layer covers it cheaply
-_DENSE_SIDE = 32  # a linear layer paints the picture up to this size, the convolutions refine it
+_DENSE_SIDE = 64  # a linear layer paints the picture up to this size, the convolutions refine it
 _Size = tuple[int, int]
 
 
@@ -20,7 +20,7 @@ class ConvGenerator(nn.Module):
     """Carries ``z`` of shape ``[n, d]`` to images ``[n, c, h, w]`` of any size.
 
     The picture is the sum of two parts that are learned together. A two-layer perceptron paints it on a grid of at most
-    32 x 32, enlarged to the full size: this settles the bulk of a regression within a few hundred steps. A residual
+    64 x 64, enlarged to the full size: this settles the bulk of a regression within a few hundred steps. A residual
     convolutional path starts from a linear map onto a grid of at most 8 x 8, doubles it block by block (every block is
     scaled and shifted channel by channel by ``z``) up to half the size of the image, and writes its details through a
     sub-pixel layer. Working at half size costs a quarter of the usual last block, which matters most on a CPU.

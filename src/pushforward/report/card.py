@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pushforward.report.measures import MEASURES, read_all
+from pushforward.report.measures import MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, shorten, words
 from pushforward.report.sections import held_out_words, usage_lines, versions
 
@@ -83,8 +83,9 @@ def _numbers(method: Method) -> str:
     readings = read_all(method.validation_)
     if not readings:
         return "## Numbers\n\nNothing was measured on held-out rows."
+    rows = row_count(method.validation_)
     known = {key: measure for key, measure in MEASURES.items() if key in readings}
-    lines = [f"| {m.title} | {readings[k].text()} | {m.verdict(readings[k])[1]} |" for k, m in known.items()]
+    lines = [f"| {m.title} | {readings[k].text()} | {m.verdict(readings[k], rows)[1]} |" for k, m in known.items()]
     lines += [f"| {plain(words(key))} | {found.text()} | |" for key, found in readings.items() if key not in known]
     shown = "\n".join(["| Measure | Value | What it says here |", "| --- | --- | --- |", *lines])
     meanings = "\n".join(f"- {m.title}: {m.meaning} Good is {m.good}." for m in known.values())

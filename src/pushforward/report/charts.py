@@ -361,14 +361,22 @@ def _number_histogram(real: Array, fake: Array, title: str, names: tuple[str, st
     if len(pooled) == 0:
         return _nothing(title, "every value is missing")
     edges = _edges(pooled)
-    shares = [_shares(values, edges) for values in (real, fake)]
-    top = float(max(share.max() for share in shares)) or 1.0
-    heights = _Axis(0.0, 100 * top * 1.04)
-    frame = _Frame(_Axis(edges[0], edges[-1]), heights, left=34, right=PAIR_WIDTH - 8, top=44, bottom=150)
-    parts = [*_axes(frame, "", ""), _filled(edges, 100 * shares[1], frame), _outline(edges, 100 * shares[0], frame)]
-    missing = [float(np.mean(~np.isfinite(values))) for values in (real, fake)]
+    heights = [100 * _shares(values, edges) for values in (real, fake)]
+    top = 1.04 * float(max(height.max() for height in heights)) or 1.0
+    frame = _Frame(_Axis(edges[0], edges[-1]), _Axis(0.0, top), left=34, right=PAIR_WIDTH - 8, top=44, bottom=150)
+    missing = _missing_note(real, fake, frame)
+    bars = [_filled(edges, heights[1], frame), _outline(edges, heights[0], frame)]
     told = _describe_numbers({names[0]: real, names[1]: fake})
-    return _svg(PAIR_WIDTH, 174, title, told, [*_pair_key(names, missing), *parts])
+    return _svg(
+        PAIR_WIDTH, 192 if missing else 174, title, told, [*_pair_key(names), *_axes(frame, "", ""), *bars, *missing]
+    )
+
+
+def _missing_note(real: Array, fake: Array, frame: _Frame) -> list[Markup]:
+    """A line below the axis that tells the missing shares, where anything is missing."""
+    shares = [float(np.mean(~np.isfinite(values))) for values in (real, fake)]
+    told = f"missing: {percent(shares[0])} · {percent(shares[1])}"
+    return [_text(frame.left, 182, told, "start", "tick")] if any(shares) else []
 
 
 def _edges(values: Array) -> Array:
@@ -403,15 +411,14 @@ def _outline(edges: Array, heights: Array, frame: _Frame) -> Markup:
     return Markup('<path class="real" d="M{:.1f} {:.1f}{}V{:.1f}"/>').format(xs[0], frame.bottom, steps, frame.bottom)
 
 
-def _pair_key(names: tuple[str, str], missing: Sequence[float] = (0.0, 0.0)) -> list[Markup]:
-    """The key of a pair: an outline for real, a filled box for generated, and what is missing in each."""
-    first, second = (f"{n} ({percent(m)} missing)" if m else n for n, m in zip(names, missing, strict=True))
-    middle = 46.0 + 6.2 * len(first)
+def _pair_key(names: tuple[str, str]) -> list[Markup]:
+    """The key of a pair: an outline for real, a filled box for generated."""
+    middle = 46.0 + 6.2 * len(names[0])
     return [
         Markup('<rect class="real" x="9" y="24.5" width="10" height="9"/>'),
-        _text(24, 29, first, "start", "tick"),
+        _text(24, 29, names[0], "start", "tick"),
         Markup('<rect class="fake" x="{:.1f}" y="24" width="11" height="10"/>').format(middle - 15),
-        _text(middle, 29, second, "start", "tick"),
+        _text(middle, 29, names[1], "start", "tick"),
     ]
 
 

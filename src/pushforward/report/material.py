@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.int64]
 
 SAMPLES = {"image": 128, "table": 1000, "vector": 1000}  # drawn for the report
-FEWEST_HELD_OUT = 32  # with fewer held-out rows the report compares with training rows, and says so
+FEWEST_HELD_OUT = 16  # with fewer held-out rows the report compares with training rows, and says so
 MOST_REAL = 2000
 QUERIES = 256  # rows whose nearest training rows are looked for
 _CHUNK_NUMBERS = 2**23  # numbers of encoded training data held at a time

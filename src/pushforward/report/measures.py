@@ -10,6 +10,7 @@ from pushforward.report.numbers import number
 
 Verdict = tuple[str, str]  # tone ("good", "fair", "poor", "plain") and words
 UNKNOWN: Verdict = ("plain", "no verdict")
+FEW_ROWS = 100  # numbers measured on fewer rows are too rough to praise a model for
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,12 @@ class Measure:
     good: str
     judge: Callable[[float], Verdict]
 
-    def verdict(self, found: Reading) -> Verdict:
-        """The verdict on a reading; none where it is not finite."""
-        return self.judge(found.value) if math.isfinite(found.value) else UNKNOWN
+    def verdict(self, found: Reading, rows: int | None = None) -> Verdict:
+        """The verdict on a reading: none where it is not finite, no praise where it was measured on few ``rows``."""
+        tone, told = self.judge(found.value) if math.isfinite(found.value) else UNKNOWN
+        if tone == "good" and rows is not None and rows < FEW_ROWS:
+            return "plain", f"{told}, as far as {rows} rows can tell"
+        return tone, told
 
 
 def steps(*limits: tuple[float, Verdict], above: Verdict) -> Callable[[float], Verdict]:
@@ -82,7 +86,7 @@ MEASURES: dict[str, Measure] = {
         "about 1: as near to held-out data as the training data are; blurred samples can fall below",
         steps(
             (0.9, ("fair", "below 1, often a sign of smooth samples; read it together with recall")),
-            (1.15, ("good", "as near to held-out data as the training data are")),
+            (1.15, ("good", "about as near to held-out data as the training data are")),
             (1.6, ("fair", "somewhat farther from held-out data than the training data are")),
             above=("poor", "clearly farther from held-out data than the training data are"),
         ),

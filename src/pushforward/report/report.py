@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from pushforward.folders import write_atomically
 from pushforward.report import sections
 from pushforward.report.material import Material, gather
-from pushforward.report.measures import MEASURES, read_all
+from pushforward.report.measures import FEW_ROWS, MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, number
 from pushforward.report.page import Page, Section, join, paragraph, render_page
 
@@ -93,16 +94,18 @@ def lead(material: Material) -> Markup:
 def summary(method: Method) -> str:
     """The verdicts on the held-out numbers as sentences."""
     readings, held = read_all(method.validation_), len(method.held_rows_)
+    rows = row_count(method.validation_)
     told = [
-        f"{MEASURES[key].title} {number(readings[key].value)}: {MEASURES[key].verdict(readings[key])[1]}."
+        f"{MEASURES[key].title} {number(readings[key].value)}: {MEASURES[key].judge(readings[key].value)[1]}."
         for key in SUMMARISED
-        if key in readings
+        if key in readings and math.isfinite(readings[key].value)
     ]
     if held == 0:
         return "No rows were held out, so nothing is known about how it does on unseen data."
     if not told:
         return f"{held:,} rows were held out; nothing was measured on them."
-    return f"Against {held:,} held-out rows: " + " ".join(told)
+    rough = f" These are rough numbers: {rows} rows are few." if rows is not None and rows < FEW_ROWS else ""
+    return f"Against {held:,} held-out rows: " + " ".join(told) + rough
 
 
 def _abilities(method: Method) -> str:

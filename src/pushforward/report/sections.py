@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 GRID = 48
 STRIP = 8
 RECONSTRUCTED = 64
+UNNAMED = "Training and rest"
 MOST_COLUMNS = 24
 SHOWN_COLUMNS = 30
 _SPLIT_PREFIXES = ("train_", "training_", "held_out_", "held_", "validation_", "val_")
@@ -53,7 +54,8 @@ def numbers(material: Material) -> Section | None:
     readings = read_all(material.method.validation_)
     if not readings:
         return None
-    told = [_number_row(known, readings[key]) for key, known in MEASURES.items() if key in readings]
+    rows = row_count(material.method.validation_)
+    told = [_number_row(known, readings[key], rows) for key, known in MEASURES.items() if key in readings]
     rest = {words(key): found.text() for key, found in readings.items() if key not in MEASURES}
     head = ["Measure", "Value", "Good is", "Here"]
     body = join(
@@ -64,8 +66,8 @@ def numbers(material: Material) -> Section | None:
     return Section("Held-out numbers", "numbers", body)
 
 
-def _number_row(known: Measure, found: Reading) -> Sequence[str | Markup]:
-    tone, told = known.verdict(found)
+def _number_row(known: Measure, found: Reading, rows: int | None) -> Sequence[str | Markup]:
+    tone, told = known.verdict(found, rows)
     name = Markup('{}<br><span class="note">{}</span>').format(known.title, known.meaning)
     return [name, found.text(), known.good, Markup('<span class="verdict {}">{}</span>').format(tone, told)]
 
@@ -144,7 +146,7 @@ def cell(value: object) -> str:
     """One value of a table for reading."""
     if value is None or value != value or str(value) in ("<NA>", "NaT"):
         return "–"
-    return number(value) if isinstance(value, (float, np.floating)) else str(value)
+    return f"{value:.5g}".replace("-", "\u2212") if isinstance(value, (float, np.floating)) else str(value)
 
 
 def _marginals(real: pd.DataFrame, fake: pd.DataFrame, origin: str) -> Markup:
@@ -322,9 +324,8 @@ def _distance_chart(material: Material, distance: Tensor) -> Markup | None:
         held[:, 0].tolist(), distance.tolist(), "Distance to the nearest training row", names=("held-out", "generated")
     )
     told = (
-        f"Median distance {number(float(distance.median()))} for {len(distance)} samples and "
-        f"{number(float(held.median()))} for {len(held)} held-out rows ("
-        f"ratio {number(float(distance.median() / held.median().clamp_min(1e-12)))})."
+        f"Median distance {number(float(distance.median()))} for {len(distance)} samples, "
+        f"{number(float(held.median()))} for {len(held)} held-out rows."
     )
     return figure(chart, told)
 
@@ -398,13 +399,16 @@ def wants_log(series: Mapping[str, Sequence[tuple[float, float]]]) -> bool:
 
 
 def time_spent(material: Material) -> Section | None:
-    """Seconds of each stage, the longest first."""
-    seconds = dict(sorted(material.method.seconds_.items(), key=lambda item: -item[1]))
-    if not seconds:
+    """Seconds of each stage, the longest first, and what no stage accounts for."""
+    stages = {words(name): value for name, value in material.method.seconds_.items()}
+    if not stages:
         return None
-    told = f"{duration(sum(seconds.values()))} in the stages below."
-    chart = charts.bar_chart({words(name): value for name, value in seconds.items()}, "s")
-    return Section("Where the time went", "time", join(paragraph(told, "note"), figure(chart)))
+    spent = sum(stages.values())
+    total = max(spent, float(material.method.run_.get("seconds") or 0.0))
+    if total - spent > 0.02 * total:
+        stages[UNNAMED] = total - spent
+    chart = charts.bar_chart(dict(sorted(stages.items(), key=lambda item: -item[1])), "s")
+    return Section("Where the time went", "time", join(paragraph(f"{duration(total)} in all.", "note"), figure(chart)))
 
 
 def configuration(material: Material) -> Section:
