@@ -1,8 +1,11 @@
 """NeuroSQL on digits against its ablations and a VAE with the same decoder, at equal optimiser steps (notes: NS-2, NS-3).
 
 1200 digits to train, 597 to test; every method gets the same network, batch size and number of steps; samples are g(z) without
-residual, except in the last row. Gate for the default: mean W2 ratio <= 1.0 and Frechet <= .42 and recall >= .30; each
-alternative fails at least one of them.
+residual, except in the last row. Frechet distances are in the features of a classifier trained on the training digits, whose
+scale is arbitrary, so they are also given as multiples of the floor: the distance of training digits from test digits at
+the same size. The notes measured a floor of .13 and set the gate at .42, that is 3.2 floors. Gate for the default: mean
+W2 ratio <= 1.0 and Frechet <= 3.2 floors and recall >= .30; each alternative fails at least one of them. A Gaussian mixture
+on principal components stands beside them, because at this size it is hard to beat.
 
     python benchmarks/neurosql_digits.py [--seeds 3] [--steps 2000]
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -24,7 +28,8 @@ from pushforward.solvers import assign
 
 LATENT = 16
 BATCH = 128
-COLUMNS = ("W2 ratio", "Frechet", "precision", "recall", "nearest", "nearest 5%", "Frechet px")
+GATE = 0.42 / 0.13
+COLUMNS = ("W2 ratio", "Frechet", "x floor", "precision", "recall", "nearest", "nearest 5%", "Frechet px")
 
 
 def split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,6 +101,16 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None
     optimizer.step()
 
 
+def mixture(train: np.ndarray, n: int, steps: int, seed: int) -> np.ndarray:
+    """A mixture of 20 Gaussians on 20 principal components."""
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+
+    pca = PCA(20, random_state=seed).fit(train.reshape(len(train), -1))
+    law = GaussianMixture(20, random_state=seed, reg_covar=1e-3).fit(pca.transform(train.reshape(len(train), -1)))
+    return pca.inverse_transform(law.sample(n)[0]).reshape(-1, 8, 8).clip(0, 16)
+
+
 METHODS: dict[str, Callable[[np.ndarray, int, int, int], np.ndarray]] = {
     "NeuroSQL": neurosql(),
     "fixed lattice (paper)": neurosql(lattice="fixed", reassign_every=1),
@@ -103,49 +118,70 @@ METHODS: dict[str, Callable[[np.ndarray, int, int, int], np.ndarray]] = {
     "mini-batch OT": minibatch_ot,
     "VAE d=8": vae(8),
     "VAE d=16": vae(16),
+    "Gaussian mixture": mixture,
     "NeuroSQL d=8 + local": neurosql(latent_dim=8, noise="local"),
 }
 
 
-def score(samples: np.ndarray, train: np.ndarray, test: np.ndarray, classifier: nn.Module) -> list[float]:
-    fake, real, held = (torch.as_tensor(x / 8.0 - 1.0, dtype=torch.float32)[:, None] for x in (samples, train, test))
+def encoded(x: np.ndarray) -> Tensor:
+    return torch.as_tensor(x / 8.0 - 1.0, dtype=torch.float32)[:, None]
+
+
+def floor_of(train: Tensor, test: Tensor, classifier: nn.Module) -> float:
+    """Frechet distance of training subsets from the test digits, mean of five subsets."""
+    subsets = (torch.randperm(len(train), generator=torch.Generator().manual_seed(k))[: len(test)] for k in range(5))
+    return float(np.mean([metrics.frechet_distance(train[rows], test, features=classifier).value for rows in subsets]))
+
+
+def score(fake: Tensor, real: Tensor, held: Tensor, classifier: nn.Module, floor: float) -> list[float]:
+    """One number for each of COLUMNS."""
     quality = metrics.precision_recall(fake, held)
+    frechet = metrics.frechet_distance(fake, held, features=classifier).value
     return [
         metrics.wasserstein_ratio(fake, real, held).value,
-        metrics.frechet_distance(fake, held, features=classifier).value,
+        frechet,
+        frechet / floor,
         quality.precision.value,
         quality.recall.value,
         metrics.nearest_ratio(fake, real, held).value,
         metrics.nearest_ratio(fake, real, held, quantile=0.05).value,
-        metrics.frechet_distance(fake, held).value,
+        metrics.frechet_distance(fake, held).value / 4,  # on the scale [0, 1] of the notes
     ]
+
+
+def verdict(name: str, mean: np.ndarray) -> str:
+    if "local" in name:
+        return "passes NS-3" if mean[4] >= 0.80 and mean[7] <= 0.16 and mean[6] >= 0.9 else "fails NS-3"
+    return "passes" if mean[0] <= 1.0 and mean[2] <= GATE and mean[4] >= 0.30 else "fails"
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--steps", type=int, default=2000)
-    arguments.add_argument("--only", default="")
+    arguments.add_argument("--only", default="", help="only the methods with this text in their name")
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    print(f"{given.steps} steps of {BATCH}, {given.seeds} seeds: mean (spread)")
-    print(f"{'':<24}" + "".join(f"{name:>16}" for name in COLUMNS) + f"{'CPU s':>8}")
+    warnings.simplefilter("ignore")
+    splits = [split(seed) for seed in range(given.seeds)]
+    classifiers = [metrics.train_classifier(encoded(train), torch.as_tensor(labels), seed=0) for train, labels, _ in splits]
+    floor = float(
+        np.mean([floor_of(encoded(train), encoded(test), c) for (train, _, test), c in zip(splits, classifiers, strict=True)])
+    )
+    print(f"{given.steps} steps of {BATCH}, {given.seeds} seeds: mean (spread); floor of the Frechet distance {floor:.3f}")
+    print(f"{'':<24}" + "".join(f"{name:>15}" for name in COLUMNS) + f"{'CPU s':>8}")
     for name, method in METHODS.items():
         if given.only not in name:
             continue
-        rows, began = [], time.process_time()
-        for seed in range(given.seeds):
-            train, labels, test = split(seed)
-            x = torch.as_tensor(train / 8.0 - 1.0, dtype=torch.float32)[:, None]
-            classifier = metrics.train_classifier(x, torch.as_tensor(labels), seed=0)
-            began_fit = time.process_time()
+        rows = []
+        for seed, ((train, _, test), classifier) in enumerate(zip(splits, classifiers, strict=True)):
+            began = time.process_time()
             samples = method(train, len(test), given.steps, seed)
-            rows.append([*score(samples, train, test, classifier), time.process_time() - began_fit])
-        table = np.array(rows)
-        mean, spread = table.mean(0), table.std(0)
-        gate = "" if "local" in name else "  passes" if mean[0] <= 1.0 and mean[1] <= 0.42 and mean[3] >= 0.3 else "  fails"
-        numbers = "".join(f"{m:>10.3f} ({s:.2f})" for m, s in zip(mean[:-1], spread[:-1], strict=True))
-        print(f"{name:<24}{numbers}{mean[-1]:>8.1f}{gate}", flush=True)
+            spent = time.process_time() - began
+            rows.append([*score(encoded(samples), encoded(train), encoded(test), classifier, floor), spent])
+        mean, spread = np.mean(rows, 0), np.std(rows, 0)
+        numbers = "".join(f"{m:>9.3f} ({s:.2f})" for m, s in zip(mean[:-1], spread[:-1], strict=True))
+        print(f"{name:<24}{numbers}{mean[-1]:>8.1f}  {verdict(name, mean)}", flush=True)
 
 
 if __name__ == "__main__":

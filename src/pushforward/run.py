@@ -108,6 +108,7 @@ class Run:
         self._began = self._last_checkpoint = time.monotonic()
         self._bad: Tensor | None = None
         self._reserve = 0.0
+        self._inner_seconds = 0.0
 
     # ------------------------------------------------------------------ the verbs of a method
 
@@ -205,12 +206,15 @@ class Run:
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to ``seconds[stage]``."""
-        began = time.monotonic()
+        """Add the time spent inside to ``seconds[stage]``, less that of clocks inside it."""
+        began, outer = time.monotonic(), self._inner_seconds
+        self._inner_seconds = 0.0
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
+            spent = time.monotonic() - began
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent - self._inner_seconds
+            self._inner_seconds = outer + spent
 
     @property
     def fraction(self) -> float:
@@ -288,7 +292,8 @@ class Run:
         self._enter(name)
         self._progress.start(name, *self._extent(name, n, until))
         while (n is None or state.ticks[name] < n) and not self._over(until, counts):
-            yield state.ticks[name]
+            with self.clock(name):
+                yield state.ticks[name]
             state.ticks[name] += 1
             state.steps += counts
             state.at = name

@@ -74,7 +74,7 @@ def _write_extras(method: Method, folder: Path) -> None:
         from pushforward.report.grids import image_grid, png_bytes
 
         x = method.schema_.encode(samples)
-        write_atomically(folder / "samples.png", png_bytes(image_grid(method.schema_.as_images(x))))
+        write_atomically(folder / "samples.png", png_bytes(image_grid(method.schema_.as_images(x), columns=8)))
     else:
         write_atomically(folder / "samples.csv", _csv(samples))
 

@@ -47,7 +47,7 @@ from pushforward.laws import Ball, Gaussian, Law, Uniform, UnitLaw
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.residuals import RESIDUALS
 from pushforward.run import Run
-from pushforward.solvers.assignment import assign
+from pushforward.solvers.assignment import EXACT_LIMIT, assign
 from pushforward.solvers.principal import principal_scores, standardised, whitening
 from pushforward.solvers.quantiles import lattice as lattice_of
 
@@ -57,6 +57,7 @@ LATENTS: dict[str, Callable[[int], UnitLaw]] = {
     "ball": Ball,
 }
 _STRETCH_FROM = 6000
+_MOST_STEPS = 20_000  # without a budget: 300 epochs, at most this many steps
 
 
 @dataclass
@@ -165,7 +166,7 @@ class NeuroSQL(Method):
         epoch = max(1, len(data.x) // min(self.batch_size, len(data.x)))
         period = epoch * math.ceil(self.reassign_every * max(1.0, len(data.x) / _STRETCH_FROM))
         rows = run.rows(len(data.x), self.batch_size)
-        for step in run.loop("train", default="300 epochs", steps_per_epoch=epoch):
+        for step in run.loop("train", default=f"{min(300 * epoch, _MOST_STEPS)} steps", steps_per_epoch=epoch):
             if step and step % period == 0 and self._may_assign(pairing, run):
                 self._reassign(pairing, law, target, embed, data, run)
             _set_rate(optimizer, self.learning_rate * 0.5 * (1 + math.cos(math.pi * run.fraction)))
@@ -322,13 +323,17 @@ class _Embedding(nn.Module):
 
 
 def _assign_classes(x: Tensor, y: Tensor, data: TrainingSet, generator: torch.Generator) -> Tensor:
-    """The optimal permutation ``[n]`` from rows of ``x`` to rows of ``y``, within each class."""
+    """The best permutation ``[n]`` from rows of ``x`` to rows of ``y``, within each class.
+
+    It is exact up to 6000 rows. Above, an assignment within some per cent of the optimum is made in seconds instead of
+    minutes: the next one comes with a new lattice and a better generator anyway.
+    """
     if data.labels is None:
-        return assign(x, y, generator=generator).permutation
+        return assign(x, y, generator=generator, sparse_limit=EXACT_LIMIT).permutation
     found = torch.empty(len(x), dtype=torch.int64, device=x.device)
     for k in range(data.classes):
         rows = (data.labels == k).nonzero()[:, 0]
-        found[rows] = rows[assign(x[rows], y[rows], generator=generator).permutation]
+        found[rows] = rows[assign(x[rows], y[rows], generator=generator, sparse_limit=EXACT_LIMIT).permutation]
     return found
 
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pushforward.report.measures import MEASURES, read_all, row_count
-from pushforward.report.numbers import duration, shorten, words
+from pushforward.report.numbers import duration, people, shorten, words
 from pushforward.report.sections import held_out_words, usage_lines, versions
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _what(method: Method, data_name: str) -> str:
         f"# {type(method).__name__} on {plain(data_name)}\n\n"
         f"A generative model of {plain(data_name)}, fitted with "
         "`pushforward` by the method of "
-        f"{plain(paper.authors)}, *{plain(paper.title)}* ({paper.year}, arXiv {paper.arxiv}). "
+        f"{plain(people(paper.authors))}, *{plain(paper.title)}* ({paper.year}, arXiv {paper.arxiv}). "
         f"What it can do: {abilities}."
     )
 

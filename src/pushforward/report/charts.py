@@ -256,13 +256,20 @@ def _roomy(low: float, high: float, log: bool) -> tuple[float, float]:
 def _axes(frame: _Frame, x_label: str, y_label: str) -> list[Markup]:
     """Horizontal rules with their values, marks below, and the names of the axes."""
     rules = [_rule(frame, value) for value in frame.y_axis.ticks(4)]
-    marks = [_text(float(frame.x(v)), frame.bottom + 14, tick(v), "middle", "tick") for v in frame.x_axis.ticks(5)]
+    marks = [_mark(frame, v) for v in frame.x_axis.ticks(5)]
     base = Markup('<line class="axis" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
         frame.left, frame.right, frame.bottom, frame.bottom
     )
     names = [_text(frame.right, frame.bottom + 29, x_label, "end", "name")] if x_label else []
     names += [_text(frame.left, frame.top - 6, y_label, "start", "name")] if y_label else []
     return [*rules, base, *marks, *names]
+
+
+def _mark(frame: _Frame, value: float) -> Markup:
+    """A value below the axis, moved inwards where it would be cut off at the right."""
+    label = tick(value)
+    x = min(float(frame.x(value)), frame.right + 8 - _CHARACTER * len(label) / 2)
+    return _text(x, frame.bottom + 14, label, "middle", "tick")
 
 
 def _rule(frame: _Frame, value: float) -> Markup:

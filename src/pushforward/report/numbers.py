@@ -76,6 +76,12 @@ def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: max(1, limit - 1)].rstrip() + "…"
 
 
+def people(authors: str) -> str:
+    """Authors as BibTeX joins them, for reading: "A and B and C" -> "A, B and C"."""
+    names = authors.split(" and ")
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
 def words(name: str) -> str:
     """An identifier as words: "assignment_change" -> "Assignment change"."""
     spaced = name.replace("_", " ").strip()

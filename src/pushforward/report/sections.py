@@ -16,7 +16,7 @@ from torch import Tensor
 from pushforward.report import charts
 from pushforward.report.material import QUERIES, Material, encoded, encoded_values, evenly, nearest_training_rows
 from pushforward.report.measures import MEASURES, Measure, Reading, read_all, row_count
-from pushforward.report.numbers import duration, number, percent, shorten, words
+from pushforward.report.numbers import duration, number, people, percent, shorten, words
 from pushforward.report.page import (
     Section,
     code,
@@ -460,5 +460,5 @@ def usage_lines(folder: str, kind: str) -> tuple[str, str]:
 def citation(material: Material) -> Section:
     """The paper, and its entry for a bibliography."""
     paper = material.method.paper
-    told = f"{paper.authors}: {paper.title} ({paper.year}), arXiv {paper.arxiv}."
+    told = f"{people(paper.authors)}: {paper.title} ({paper.year}), arXiv {paper.arxiv}."
     return Section("Citation", "citation", join(paragraph(told), code(paper.bibtex(), "BibTeX entry")))
