@@ -45,7 +45,9 @@ def neurosql(**changes: object) -> Callable[[np.ndarray, int, int, int], np.ndar
 
     def run(train: np.ndarray, n: int, steps: int, seed: int) -> np.ndarray:
         settings = {"latent_dim": LATENT, "noise": "none", **changes}
-        model = pf.NeuroSQL(**settings).fit(train, budget=f"{steps} steps", run=pf.Run(seed=seed, validation=0, device="cpu"))
+        model = pf.NeuroSQL(**settings).fit(
+            train, budget=f"{steps} steps", run=pf.Run(seed=seed, validation=0, device="cpu")
+        )
         return np.asarray(model.sample(n, seed=seed))
 
     return run
@@ -164,11 +166,20 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     splits = [split(seed) for seed in range(given.seeds)]
-    classifiers = [metrics.train_classifier(encoded(train), torch.as_tensor(labels), seed=0) for train, labels, _ in splits]
+    classifiers = [
+        metrics.train_classifier(encoded(train), torch.as_tensor(labels), seed=0) for train, labels, _ in splits
+    ]
     floor = float(
-        np.mean([floor_of(encoded(train), encoded(test), c) for (train, _, test), c in zip(splits, classifiers, strict=True)])
+        np.mean(
+            [
+                floor_of(encoded(train), encoded(test), c)
+                for (train, _, test), c in zip(splits, classifiers, strict=True)
+            ]
+        )
     )
-    print(f"{given.steps} steps of {BATCH}, {given.seeds} seeds: mean (spread); floor of the Frechet distance {floor:.3f}")
+    print(
+        f"{given.steps} steps of {BATCH}, {given.seeds} seeds: mean (spread); floor of the Frechet distance {floor:.3f}"
+    )
     print(f"{'':<24}" + "".join(f"{name:>15}" for name in COLUMNS) + f"{'CPU s':>8}")
     for name, method in METHODS.items():
         if given.only not in name:

@@ -102,7 +102,9 @@ def _named_condition(data: Data, name: str) -> tuple[Any, np.ndarray | None, tup
         labels = values[values.columns[columns.index(name)]].fillna("missing").to_numpy(dtype=object)
         return values.drop(columns=[values.columns[columns.index(name)]]), labels, (name, columns.index(name))
     if name == "labels" and data.labels is not None:
-        return data.values, np.asarray(data.labels), None
+        names = np.array(data.label_names or ())
+        labels = np.asarray(data.labels)
+        return data.values, names[labels] if len(names) and labels.dtype.kind in "iu" else labels, None
     if name == "labels":
         raise DataError(
             "condition: these data come without labels; give an array of labels, or use a folder whose sub-folders are the classes."

@@ -246,7 +246,9 @@ class Method(ABC):
         generator = torch.Generator(run.device).manual_seed(run.derived_seed("validation"))
         with torch.no_grad():
             drawn = law.sample(min(max(len(prepared.held), 100), 2000), generator=generator)
-        samples = prepared.schema.encode(prepared.schema.decode(drawn)).to(drawn)  # as the user gets them: clipped and rounded
+        samples = prepared.schema.encode(prepared.schema.decode(drawn)).to(
+            drawn
+        )  # as the user gets them: clipped and rounded
         return held_out_report(samples, prepared.train.x, prepared.held)
 
     # ------------------------------------------------------------------ what a fitted model can do

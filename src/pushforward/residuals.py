@@ -99,8 +99,8 @@ def neighbour_groups(points: Tensor, size: int) -> Tensor:
         by_value = torch.argsort(value, stable=True)
         order = order[by_value[torch.argsort(cell[by_value], stable=True)]]
     size = min(size, n)
-    count = -(-n // size)
-    starts = torch.arange(count, device=points.device) * (n - size) // max(count - 1, 1)
+    cells = -(-n // size)
+    starts = torch.arange(cells, device=points.device) * (n - size) // max(cells - 1, 1)
     within = torch.arange(size, device=points.device)
     groups: Tensor = order[starts[:, None] + within]
     return groups

@@ -89,7 +89,9 @@ def test_continuous_columns_become_standard_normal() -> None:
     z = x.encode(pd.DataFrame({"a": np.random.default_rng(1).lognormal(size=5000)})).numpy()[:, 0]
     assert abs(z.mean()) < 0.06
     assert abs(z.std() - 1) < 0.05
-    deep = np.quantile(x.decode(torch.randn(20000, 1, generator=torch.Generator().manual_seed(0)))["a"], [0.01, 0.5, 0.99])
+    deep = np.quantile(
+        x.decode(torch.randn(20000, 1, generator=torch.Generator().manual_seed(0)))["a"], [0.01, 0.5, 0.99]
+    )
     np.testing.assert_allclose(deep, np.exp([-2.326, 0, 2.326]), rtol=0.2)
 
 
@@ -221,7 +223,9 @@ def test_bad_tables_are_refused_with_the_fix() -> None:
 
 
 def test_encode_names_column_and_value() -> None:
-    schema = fit_schema(pd.DataFrame({"kind": ["a", "b", "a", "b"], "size": [1, 2, 3, 4], "rest": [0.1, 0.2, 0.3, 0.5]}))
+    schema = fit_schema(
+        pd.DataFrame({"kind": ["a", "b", "a", "b"], "size": [1, 2, 3, 4], "rest": [0.1, 0.2, 0.3, 0.5]})
+    )
     good = {"kind": ["a"], "size": [2], "rest": [0.2]}
     wrong = {
         r"'kind' holds the category 'zebra' \(row 0\)": {"kind": ["zebra"]},

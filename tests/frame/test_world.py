@@ -51,7 +51,9 @@ def train(loss_name: str) -> tuple[list[torch.Tensor], torch.Tensor]:
 
 
 def worker(rank: int, port: int, loss_name: str, folder: str) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     torch.set_num_threads(1)
     torch.save(train(loss_name), f"{folder}/{rank}.pt")
 
@@ -78,8 +80,28 @@ def test_two_processes_have_the_gradients_of_one(loss_name: str, tmp_path: Path)
 
 def test_torchrun_gives_a_usable_model(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = ["fit", "neurosql", "digits", "--out", str(out), "--budget", "40 steps", "--latent-dim", "4", "--width", "16"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
+    arguments = [
+        "fit",
+        "neurosql",
+        "digits",
+        "--out",
+        str(out),
+        "--budget",
+        "40 steps",
+        "--latent-dim",
+        "4",
+        "--width",
+        "16",
+    ]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        str(free_port()),
+    ]
     done = subprocess.run(
         [*launcher, "-m", "pushforward", *arguments],
         capture_output=True,

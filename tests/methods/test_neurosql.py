@@ -37,7 +37,11 @@ def test_linear_gaussian_closed_form_from_a_random_pairing() -> None:
 
     def fit(reassign_every: int) -> float:
         model = pf.NeuroSQL(
-            latent_dim=2, generator=torch.nn.Linear(2, 6), initial="random", reassign_every=reassign_every, learning_rate=0.02
+            latent_dim=2,
+            generator=torch.nn.Linear(2, 6),
+            initial="random",
+            reassign_every=reassign_every,
+            learning_rate=0.02,
         )
         return covariance_error(model.fit(x, budget="60 epochs", run=pf.Run(validation=0, **QUIET)), x)
 
@@ -101,7 +105,10 @@ def test_codes_invert_the_generator() -> None:
 def test_outliers_score_higher() -> None:
     x = linear_gaussian(600)
     model = pf.NeuroSQL(latent_dim=2, width=16).fit(x[:500], budget="600 steps", run=pf.Run(**QUIET))
-    usual, odd = model.outlier_score(x[500:]), model.outlier_score(np.random.default_rng(5).normal(size=(100, 6)) * x.std(0))
+    usual, odd = (
+        model.outlier_score(x[500:]),
+        model.outlier_score(np.random.default_rng(5).normal(size=(100, 6)) * x.std(0)),
+    )
     assert np.median(odd) > 5 * np.quantile(usual, 0.9)
 
 
@@ -122,7 +129,9 @@ def test_features_enter_the_cost(features: Any) -> None:
 
 def test_a_feature_module_of_the_user(tmp_path: Any) -> None:
     module = torch.nn.Linear(6, 2)
-    model = pf.NeuroSQL(latent_dim=2, width=8, features=module).fit(linear_gaussian(80), budget="5 steps", run=pf.Run(**QUIET))
+    model = pf.NeuroSQL(latent_dim=2, width=8, features=module).fit(
+        linear_gaussian(80), budget="5 steps", run=pf.Run(**QUIET)
+    )
     model.save(tmp_path / "m")
     with pytest.raises(pf.ModelError, match="give it again: features="):
         pf.load(tmp_path / "m")
@@ -130,7 +139,9 @@ def test_a_feature_module_of_the_user(tmp_path: Any) -> None:
 
 
 def test_the_faithful_mode_runs() -> None:
-    model = pf.NeuroSQL(latent_dim=2, width=8, lattice="fixed", latent="ball", momentum=0.5, initial="random", noise="none")
+    model = pf.NeuroSQL(
+        latent_dim=2, width=8, lattice="fixed", latent="ball", momentum=0.5, initial="random", noise="none"
+    )
     assert np.isfinite(model.fit(linear_gaussian(100), budget="60 steps", run=pf.Run(**QUIET)).sample(10)).all()
 
 

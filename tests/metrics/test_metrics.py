@@ -344,7 +344,9 @@ def test_held_out_report_leaves_out_what_does_not_exist() -> None:
     assert report["precision"] == 1
 
 
-@pytest.mark.parametrize("metric", [metrics.kid, metrics.energy_distance, metrics.frechet_distance, metrics.wasserstein2])
+@pytest.mark.parametrize(
+    "metric", [metrics.kid, metrics.energy_distance, metrics.frechet_distance, metrics.wasserstein2]
+)
 def test_bad_values_are_refused_by_name(metric: object) -> None:
     good, bad = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), torch.full((40, 2), math.nan)
     with pytest.raises(ValueError, match="y: some values are NaN"):

@@ -61,7 +61,12 @@ def test_generator_follows_the_event_shape() -> None:
 
 @pytest.mark.parametrize(
     ("latent", "shape", "width", "named"),
-    [(0, (1, 8, 8), 8, "latent_dim"), (2, (1, 0, 8), 8, "event_shape"), (2, (3, 4), 8, "event_shape"), (2, (5,), 0, "width")],
+    [
+        (0, (1, 8, 8), 8, "latent_dim"),
+        (2, (1, 0, 8), 8, "event_shape"),
+        (2, (3, 4), 8, "event_shape"),
+        (2, (5,), 0, "width"),
+    ],
 )
 def test_generator_refuses_impossible_sizes(latent: int, shape: tuple[int, ...], width: int, named: str) -> None:
     with pytest.raises(ValueError, match=named):

@@ -344,5 +344,3 @@ def _decimals(numbers: pd.Series[Any]) -> int | None:
 
 def _is_numpy_integer(name: str) -> bool:
     return name.startswith(("int", "uint")) and "[" not in name
-
-

@@ -178,5 +178,3 @@ def _check_axes(array: Array) -> None:
 def _torch_dtype(name: str) -> torch.dtype:
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-

@@ -134,5 +134,3 @@ def _warn(coder: TableCoder, text_numbers: list[Any]) -> None:
 def _warn_named(names: list[Any], what: str) -> None:
     if names:
         warnings.warn(f"{len(names)} of the columns ({listed(names)}) {what}.", stacklevel=2)
-
-

@@ -67,13 +67,19 @@ class _Pairing:
     codes: Tensor
     lattice: Tensor
     seconds: float = 0.0
+    expected: float = 0.0
+
+    def record(self, seconds: float) -> None:
+        """Add the time of an assignment, and expect the next one to take a little longer."""
+        self.seconds += seconds
+        self.expected = 1.2 * seconds
 
     def state_dict(self) -> dict[str, Any]:
-        return {"codes": self.codes, "lattice": self.lattice, "seconds": self.seconds}
+        return {"codes": self.codes, "lattice": self.lattice, "seconds": self.seconds, "expected": self.expected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.codes, self.lattice = state["codes"].to(self.codes.device), state["lattice"].to(self.codes.device)
-        self.seconds = float(state["seconds"])
+        self.seconds, self.expected = float(state["seconds"]), float(state["expected"])
 
 
 class NeuroSQL(Method):
@@ -175,7 +181,8 @@ class NeuroSQL(Method):
             run.step(optimizer, (embed(made) - target[batch]).square().sum(1).mean() / target.shape[1], clip=1.0)
 
         law.generator = average.module.requires_grad_(False)
-        self._reassign(pairing, law, target, embed, data, run)
+        if self._may_end_with_assignment(pairing, run):
+            self._reassign(pairing, law, target, embed, data, run)
         self._keep_residuals(law, pairing.codes, data, run)
         return law
 
@@ -195,16 +202,21 @@ class NeuroSQL(Method):
             changed = float((new != pairing.codes).any(1).float().mean())
             pairing.codes = self.momentum * pairing.codes + (1 - self.momentum) * new
             after = _objective(law, pairing.codes, target, embed, data.labels)
-        spent = run.elapsed - began
-        pairing.seconds += spent
-        run.reserve(1.5 * spent)
+        pairing.record(run.elapsed - began)
+        run.reserve(pairing.expected)
         facts = {"changed": changed} if self.lattice == "fixed" else {}
         run.log(objective_before=before, objective=after, code_shift=moved, **facts)
 
     def _may_assign(self, pairing: _Pairing, run: Run) -> bool:
         """Whether the cap on the assignments' share of a wall budget allows another one; all processes agree."""
         timed = run.budget is not None and run.budget.timed
-        allowed = not timed or pairing.seconds <= self.assignment_share * run.elapsed
+        allowed = not timed or pairing.seconds + pairing.expected <= self.assignment_share * run.elapsed
+        return run.world.any(allowed and run.world.leader, run.device)
+
+    def _may_end_with_assignment(self, pairing: _Pairing, run: Run) -> bool:
+        """Whether the last assignment fits into what is left of a wall budget; all processes agree."""
+        seconds = run.budget.seconds if run.budget is not None else None
+        allowed = seconds is None or run.elapsed + pairing.expected <= 1.04 * seconds
         return run.world.any(allowed and run.world.leader, run.device)
 
     def _initial_pairing(self, law: LatentLaw, target: Tensor, data: TrainingSet, run: Run) -> _Pairing:
@@ -216,7 +228,11 @@ class NeuroSQL(Method):
                 return _shuffle_classes(data, run.generator)
             return _assign_classes(principal_scores(target, self.latent_dim), standardised(points), data, run.generator)
 
-        return _Pairing(points[run.world.agree(run.value("first assignment", pair))], points)
+        began = run.elapsed
+        pairing = _Pairing(points[run.world.agree(run.value("first assignment", pair))], points)
+        pairing.record(2 * (run.elapsed - began))  # the assignments to come have longer vectors
+        run.reserve(pairing.expected)
+        return pairing
 
     def _lattice(self, law: LatentLaw, data: TrainingSet, run: Run) -> Tensor:
         """Quantiles ``[n, d]``; with classes, the rows of each class hold a lattice of their own."""

@@ -120,7 +120,9 @@ def train_classifier(
     """
     classes, index = np.unique(np.asarray(labels), return_inverse=True)
     if len(index) != len(x) or len(classes) < 2:
-        raise ValueError(f"labels: {len(index)} labels of {len(classes)} classes for {len(x)} rows; give one label a row")
+        raise ValueError(
+            f"labels: {len(index)} labels of {len(classes)} classes for {len(x)} rows; give one label a row"
+        )
     rng = fixed_generator(seed)
     order = torch.randperm(len(x), generator=rng)
     held, kept = order[: math.ceil(held_fraction * len(x))], order[math.ceil(held_fraction * len(x)) :]

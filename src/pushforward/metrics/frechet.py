@@ -40,7 +40,9 @@ def frechet_distance(
         )
     means, covs = zip(_moments(a), _moments(b), strict=True)
     value = frechet_from_moments(means[0], covs[0], means[1], covs[1])
-    variances = (float(_potential(v, *p).var()) / len(v) for v, p in ((a, (means, covs)), (b, (means[::-1], covs[::-1]))))
+    variances = (
+        float(_potential(v, *p).var()) / len(v) for v, p in ((a, (means, covs)), (b, (means[::-1], covs[::-1])))
+    )
     floor = frechet_floor((covs[0] + covs[1]) / 2, len(a), len(b))
     note = f"equal laws would give about {floor:.3g} at these sizes"
     low, high = normal_interval(value, math.sqrt(sum(variances)))

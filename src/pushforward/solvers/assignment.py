@@ -5,7 +5,8 @@
 The optimum is the squared 2-Wasserstein distance of the two empirical measures. Three tiers:
 
 1. n <= ``exact_limit``: exact, on the dense float32 cost matrix (lapx's LAPJVH where installed, else SciPy).
-2. n <= ``sparse_limit``: an exact solve on the nearest neighbours of every point, both ways; no n x n matrix.
+2. n <= ``sparse_limit``: an exact solve on the nearest neighbours of every point, both ways, extended until its dual
+   proves it optimal within 1e-6; no n x n matrix.
 3. above: recursive balanced co-splitting with exact leaves, then monotone polish in local blocks; linear memory.
 
 One-dimensional points are sorted, which is exact at any n.
@@ -17,12 +18,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pushforward.solvers.assignment_dense import require_memory, solve_dense, solve_points, solver_name
+from pushforward.solvers.assignment_dense import (
+    require_memory,
+    solve_dense,
+    solve_points,
+    solver_bytes,
+    solver_name,
+)
 from pushforward.solvers.assignment_sparse import solve_sparse
 from pushforward.solvers.assignment_split import co_split, polish
 
@@ -43,8 +49,8 @@ class Assignment:
         permutation: int64 ``[n]``; row i of x goes with row ``permutation[i]`` of y. On x's device.
         cost: mean cost of the pairs, accumulated in float64.
         method: what found it: "sort", "lapjvh", "scipy", "sparse" or "co-split".
-        lower_bound: no permutation has a lower mean cost than this; equal to ``cost`` where the solver is exact,
-            None where nothing is known.
+        lower_bound: no permutation has a lower mean cost than this (up to rounding): ``cost`` itself where the solver is
+            exact, the value of a feasible dual for "sparse", None for "co-split", which gives no bound.
         seconds: wall time.
     """
 
@@ -70,7 +76,7 @@ def assign(
         x: points ``[n, ...]``, finite; rows are flattened.
         y: points of the same shape.
         initial: a permutation ``[n]`` to improve on, e.g. the previous one; the exact tiers do not need it.
-        generator: source of the random starts above ``sparse_limit``; a fixed one by default.
+        generator: source of the random starts of co-splitting and polish; without one every call takes the same.
         exact_limit: largest n solved on the dense matrix (4 n^2 bytes).
         sparse_limit: largest n solved on sparse candidates (about 500 n bytes, time of order n^2 d).
 
@@ -86,11 +92,15 @@ def assign(
     if x.shape != y.shape:
         raise ValueError(f"x has shape {list(x.shape)} and y {list(y.shape)} (rows flattened); they must be equal.")
     start = None if initial is None else _checked_permutation(initial, len(x)).to(x.device)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
     y = y.to(x.device)
     shift_x, shift_y, scale = _normalisation(x, y)
     found = _solve(
-        ((x - shift_x) / scale).float(), ((y - shift_y) / scale).float(), start, generator, exact_limit, sparse_limit
+        ((x - shift_x) / scale).float(),
+        ((y - shift_y) / scale).float(),
+        start,
+        _cpu_generator(generator),
+        exact_limit,
+        sparse_limit,
     )
     cost = _mean_cost(x, y, found.permutation)
     offset = (shift_x - shift_y).square().sum().item()
@@ -115,10 +125,15 @@ def assign_cost(cost: Points) -> Assignment:
     matrix = torch.as_tensor(cost)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
         raise ValueError(f"cost has shape {list(matrix.shape)}; a square matrix with at least one row is needed.")
+    require_memory(
+        len(matrix), solver_bytes(8), "solve the parts apart, or give points to assign, which needs no matrix"
+    )
     values = matrix.detach().cpu().to(torch.float32 if matrix.dtype == torch.float32 else torch.float64).contiguous()
     bad = int((torch.isnan(values) | torch.isneginf(values)).sum())
     if bad:
-        raise ValueError(f"cost holds {bad} values that are NaN or -inf; mark forbidden pairs with +inf and fix the rest.")
+        raise ValueError(
+            f"cost holds {bad} values that are NaN or -inf; mark forbidden pairs with +inf and fix the rest."
+        )
     permutation = torch.from_numpy(solve_dense(values.numpy()))
     mean = values.gather(1, permutation.unsqueeze(1)).double().mean().item()
     return Assignment(permutation.to(matrix.device), mean, solver_name(), mean, time.perf_counter() - started)
@@ -126,7 +141,7 @@ def assign_cost(cost: Points) -> Assignment:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a tier found, in the units of the normalised points; ``bound`` None says nothing, inf says "exact"."""
+    """What a tier found; the bound is in the units of the normalised points, inf for "exact", None for "unknown"."""
 
     permutation: Tensor
     method: str
@@ -140,7 +155,7 @@ def _solve(
     if x.shape[1] == 1:
         return _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", torch.inf)
     if len(x) <= exact_limit:
-        require_memory(len(x), x.element_size(), f"lower exact_limit={exact_limit} below n")
+        require_memory(len(x), solver_bytes(x.element_size()), f"lower exact_limit={exact_limit} below n")
         return _Found(torch.from_numpy(solve_points(x, y)).to(x.device), solver_name(), torch.inf)
     if len(x) <= sparse_limit:
         start = co_split(x, y, generator=generator) if start is None else start
@@ -164,7 +179,15 @@ def _normalisation(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
 def _mean_cost(x: Tensor, y: Tensor, permutation: Tensor) -> float:
     """Mean squared distance of the pairs, in float64, a block of rows at a time."""
     blocks = zip(x.split(COST_ROWS), permutation.split(COST_ROWS), strict=True)
-    return sum((a.double() - y[p].double()).square().sum().item() for a, p in blocks) / len(x)
+    return float(sum((a.double() - y[p].double()).square().sum().item() for a, p in blocks) / len(x))
+
+
+def _cpu_generator(generator: torch.Generator | None) -> torch.Generator:
+    """A CPU generator that follows from the given one (on any device; None: always the same)."""
+    if generator is None:
+        return torch.Generator().manual_seed(0)
+    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+    return torch.Generator().manual_seed(int(seed.item()))
 
 
 def _sorted_pairs(x: Tensor, y: Tensor) -> Tensor:
@@ -191,6 +214,12 @@ def _checked_permutation(initial: Points, n: int) -> Tensor:
     """``initial`` as int64 ``[n]``, if it is a permutation."""
     permutation = torch.as_tensor(initial).detach()
     integral = not (permutation.is_floating_point() or permutation.is_complex() or permutation.dtype == torch.bool)
-    if permutation.shape != (n,) or not integral or not torch.equal(permutation.cpu().long().sort().values, torch.arange(n)):
-        raise ValueError(f"initial must be a permutation of 0 ... {n - 1} as integers [{n}], got {list(permutation.shape)}.")
+    if (
+        permutation.shape != (n,)
+        or not integral
+        or not torch.equal(permutation.cpu().long().sort().values, torch.arange(n))
+    ):
+        raise ValueError(
+            f"initial must be a permutation of 0 ... {n - 1} as integers [{n}], got {list(permutation.shape)}."
+        )
     return permutation.long()

@@ -75,7 +75,9 @@ def solve_as_given(cost: Matrix) -> Permutation:
     try:
         return _lapx_or_scipy(cost)
     except ValueError as error:
-        raise ValueError("cost has no permutation of finite total: too many of its pairs are +inf (forbidden).") from error
+        raise ValueError(
+            "cost has no permutation of finite total: too many of its pairs are +inf (forbidden)."
+        ) from error
 
 
 def _lapx_or_scipy(cost: Matrix) -> Permutation:
@@ -100,13 +102,17 @@ def solver_name() -> str:
     return "lapjvh" if hasattr(lap, "lapjvh") else "scipy"
 
 
+def solver_bytes(itemsize: int) -> int:
+    """Bytes for each entry of a cost matrix of ``itemsize``: SciPy makes a float64 copy of any other type."""
+    return itemsize if solver_name() == "lapjvh" or itemsize == 8 else itemsize + 8
+
+
 def should_transpose(row_spread: float, column_spread: float) -> bool:
     """Whether the transposed problem is the faster one.
 
     Where one side is noisier than the other (data against what a generator can reach), the nearest points of the noisy side
     are spread over the other side, but few points of the noisy side are nearest to anything. lapjvh is 2 to 6 times faster
-    with the noisy side as columns; SciPy, which augments row by row, with the noisy side as rows (measured, docs of
-    ``benchmarks/assignment.py``).
+    with the noisy side as columns; SciPy, which augments row by row, with the noisy side as rows (measured).
 
     Args:
         row_spread: share of distinct columns among the nearest columns of the rows.

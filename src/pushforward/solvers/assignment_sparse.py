@@ -104,9 +104,9 @@ def _candidates(x: Tensor, y: Tensor, start: Tensor) -> Pairs:
     """Nearest neighbours both ways and the pairs of ``start``, which make a full matching possible."""
     row = torch.arange(len(x), device=x.device)
     ahead, back = _nearest(x, y), _nearest(y, x)
-    repeated = row.repeat_interleave(ahead.shape[1])
     pairs = Pairs(row * len(x) + start.to(x.device), len(x))
-    return pairs.union(repeated, ahead.flatten()).union(back.flatten(), repeated)
+    pairs = pairs.union(row.repeat_interleave(ahead.shape[1]), ahead.flatten())
+    return pairs.union(back.flatten(), row.repeat_interleave(back.shape[1]))
 
 
 def _nearest(x: Tensor, y: Tensor) -> Tensor:

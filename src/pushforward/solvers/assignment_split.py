@@ -202,7 +202,9 @@ def _halve(x: Tensor, y: Tensor, tree: Tree, generator: torch.Generator) -> tupl
 def _leading_direction(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
     """A few power iterations ``[nodes, d]`` on Cov_x + Cov_y of each node, from ``w`` ``[nodes, d]``."""
     for _ in range(POWER_STEPS):
-        w = sum((torch.einsum("nmd,nm->nd", z, torch.einsum("nmd,nd->nm", z, w)) for z in (x, y)), start=torch.zeros_like(w))
+        w = sum(
+            (torch.einsum("nmd,nm->nd", z, torch.einsum("nmd,nd->nm", z, w)) for z in (x, y)), start=torch.zeros_like(w)
+        )
         w = w / w.norm(dim=1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
     return w
 

@@ -21,7 +21,7 @@ class UniformDriven(Protocol):
         ...
 
     def from_uniform(self, u: Tensor) -> Tensor:
-        """Push uniforms ``[n, k]`` in (0, 1) to draws ``[n, d]``."""
+        """Push uniforms ``[n, k]`` in (0, 1) to draws ``[n, *event_shape]``."""
         ...
 
 
@@ -35,18 +35,18 @@ def lattice(law: UniformDriven, n: int, *, generator: torch.Generator, scramble:
     Args:
         law: anything with ``uniform_dim`` and ``from_uniform``, e.g. ``Gaussian``, ``Uniform`` or ``Ball``.
         n: number of points, at least 1.
-        generator: source of the scramble (CPU or any device); advanced by one draw, also when ``scramble`` is false.
+        generator: source of the scramble (on any device), advanced by one draw; not touched without ``scramble``.
         scramble: false gives the same points at every call.
 
     Returns:
-        Float32 points ``[n, d]`` on the CPU, or wherever ``law.from_uniform`` leaves them.
+        Float32 points ``[n, *event_shape]``, made from uniforms on the CPU.
 
     Raises:
         ValueError: when ``n`` is below 1 or the law takes more uniforms than a Sobol sequence has (21201).
     """
     if n < 1:
         raise ValueError(f"n={n} points were asked for; a lattice needs n >= 1.")
-    seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device).item())
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device).item()) if scramble else 0
     k = law.uniform_dim
     u = _levels(n, seed, scramble) if k == 1 else _sobol(n, k, seed, scramble)
     return law.from_uniform(u.clamp(CLIP, 1.0 - CLIP)).to(torch.float32)
@@ -69,7 +69,9 @@ def empirical_quantiles(values: Tensor, levels: Tensor) -> Tensor:
     """
     n = values.shape[-1] if values.ndim else 0
     if n == 0:
-        raise ValueError(f"values has shape {list(values.shape)}; at least one sample along the last dimension is needed.")
+        raise ValueError(
+            f"values has shape {list(values.shape)}; at least one sample along the last dimension is needed."
+        )
     if not bool(torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise ValueError(f"values holds {bad} NaN or infinite samples; remove them first.")
