@@ -272,7 +272,7 @@ def test_bad_costs_are_refused() -> None:
 def test_a_matrix_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense, "available_bytes", lambda: 1_000_000)
     x, y = gaussians(2000)
-    with pytest.raises(ValueError, match=r"16,000,000 bytes.*exact_limit") as refusal:
+    with pytest.raises(ValueError, match=r"needs \d\d,000,000 bytes.*exact_limit") as refusal:
         assign(x, y)
     assert "1,000,000 bytes" in str(refusal.value)
     assert assign(x, y, exact_limit=100).method == "sparse"

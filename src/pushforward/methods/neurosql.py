@@ -106,7 +106,7 @@ class NeuroSQL(Method):
     """
 
     paper: ClassVar[Paper] = Paper(
-        title="NeuroSQL: Neural latent-variable models by quantile assignment",
+        title="NeuroSQL",
         authors="Hrusanov and Chen and Bodelet",
         year=2026,
         arxiv="2602.18216",

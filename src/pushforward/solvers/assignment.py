@@ -25,9 +25,9 @@ from torch import Tensor
 from pushforward.solvers.assignment_dense import (
     require_memory,
     solve_dense,
-    solve_points,
     solver_bytes,
     solver_name,
+    squared_distances,
 )
 from pushforward.solvers.assignment_sparse import solve_sparse
 from pushforward.solvers.assignment_split import co_split, polish
@@ -77,7 +77,7 @@ def assign(
         y: points of the same shape.
         initial: a permutation ``[n]`` to improve on, e.g. the previous one; the exact tiers do not need it.
         generator: source of the random starts of co-splitting and polish; without one every call takes the same.
-        exact_limit: largest n solved on the dense matrix (4 n^2 bytes).
+        exact_limit: largest n solved on the dense matrix (8 n^2 bytes).
         sparse_limit: largest n solved on sparse candidates (about 500 n bytes, time of order n^2 d).
 
     Returns:
@@ -156,7 +156,7 @@ def _solve(
         return _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", torch.inf)
     if len(x) <= exact_limit:
         require_memory(len(x), solver_bytes(x.element_size()), f"lower exact_limit={exact_limit} below n")
-        return _Found(torch.from_numpy(solve_points(x, y)).to(x.device), solver_name(), torch.inf)
+        return _Found(torch.from_numpy(solve_dense(squared_distances(x, y).cpu().numpy())).to(x.device), solver_name(), torch.inf)
     if len(x) <= sparse_limit:
         start = co_split(x, y, generator=generator) if start is None else start
         permutation, bound = solve_sparse(x, y, start)
