@@ -21,7 +21,7 @@ from pushforward.errors import (
     StorageError,
 )
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import NeuroSQL
+from pushforward.methods import SQL, NeuroSQL
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
@@ -37,6 +37,7 @@ __all__ = [
     "NotSupported",
     "PushforwardError",
     "Run",
+    "SQL",
     "StorageError",
     "cite",
     "describe",

@@ -19,11 +19,18 @@ _SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 
 @dataclass(frozen=True)
 class Budget:
-    """Exactly one of wall ``seconds``, ``steps`` and ``epochs`` is set."""
+    """Exactly one of wall ``seconds``, ``steps`` and ``epochs`` is set, and positive."""
 
     seconds: float | None = None
     steps: int | None = None
     epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [amount for amount in (self.seconds, self.steps, self.epochs) if amount is not None]
+        if len(given) != 1:
+            raise ValueError(f"budget: give exactly one of seconds, steps and epochs, got {len(given)} of them.")
+        if not math.isfinite(given[0]) or given[0] <= 0:
+            raise ValueError(f"budget: {given[0]} leaves no time to fit anything; give a positive amount.")
 
     @staticmethod
     def parse(text: str | Budget) -> Budget:
@@ -56,8 +63,8 @@ class Budget:
 
     def __str__(self) -> str:
         if self.seconds is not None:
-            return f"{self.seconds:g}s"
-        return f"{self.steps} steps" if self.steps is not None else f"{self.epochs:g} epochs"
+            return f"{_short(self.seconds)}s"
+        return f"{self.steps} steps" if self.steps is not None else f"{_short(self.epochs or 0)} epochs"
 
 
 def _positive(number: float, unit: str, text: str) -> Budget:
@@ -70,3 +77,8 @@ def _positive(number: float, unit: str, text: str) -> Budget:
     if number != int(number):
         raise ValueError(f"budget: {text!r} is not a whole number of steps.")
     return Budget(steps=int(number))
+
+
+def _short(number: float) -> str:
+    """The shortest text that reads back as the same number."""
+    return str(int(number)) if number == int(number) else repr(number)

@@ -24,7 +24,7 @@ _FLAG_TYPES = (int, float, str, bool, type(None))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0 done, 1 failed, 2 wrong usage or data, 130 interrupted)."""
+    """Run the command; returns the exit status (0 done, 2 refused or failed with a message, 130 interrupted)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _show_warning
     if not given or given[0] in ("-h", "--help"):
@@ -88,7 +88,7 @@ def _fit(arguments: list[str]) -> int:
         _say(
             f"usage: pushforward fit METHOD DATA [--flags]\n\nmethods:\n{names}\n\nflags: pushforward fit METHOD --help"
         )
-        return 0
+        return 0 if arguments else 2
     cls = find_method(arguments[0])
     chosen = tyro.cli(
         _fit_form(cls), args=arguments[1:], prog=f"pushforward fit {arguments[0]}", description=_first_line(cls)
@@ -106,7 +106,7 @@ def _fit_form(cls: type[Method]) -> Callable[..., tuple[str, RunFlags, Any]]:
     bare, settings_type = tyro.conf.arg(name=""), settings_of(cls)
     form.__annotations__ = {
         "data": Annotated[
-            Positional[str], tyro.conf.arg(help="file, folder of pictures, or named set: digits, mnist ...")
+            Positional[str], tyro.conf.arg(metavar="DATA", help="file, folder of pictures, or named set: digits, mnist ...")
         ],
         "run": Annotated[RunFlags, bare],
         "settings": Annotated[settings_type, bare],
@@ -177,7 +177,7 @@ def _resume(arguments: list[str]) -> int:
     from pushforward.errors import ModelError
     from pushforward.saving import read_config, resume
 
-    def form(run: Positional[Path], data: str | None = None) -> tuple[Path, str | None]:
+    def form(run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")], data: str | None = None) -> tuple[Path, str | None]:
         """Continue an interrupted fit.
 
         Args:
@@ -225,7 +225,7 @@ def _sample(arguments: list[str]) -> int:
     from pushforward.saving import load
 
     def form(
-        run: Positional[Path],
+        run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")],
         n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64,
         out: Path | None = None,
         seed: int | None = None,
@@ -254,7 +254,7 @@ def _show(arguments: list[str]) -> int:
     """Say what is in the folder of a run: pushforward show RUN"""
     from pushforward.saving import read_config
 
-    def form(run: Positional[Path]) -> Path:
+    def form(run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]) -> Path:
         """Say what is in the folder of a run.
 
         Args:
@@ -311,7 +311,7 @@ def _cite(arguments: list[str]) -> int:
     """Print the BibTeX entry of a method: pushforward cite METHOD"""
     from pushforward.method import cite
 
-    def form(method: Positional[str]) -> str:
+    def form(method: Annotated[Positional[str], tyro.conf.arg(metavar="METHOD")]) -> str:
         """Print the BibTeX entry of a method.
 
         Args:
@@ -327,7 +327,7 @@ def _describe(arguments: list[str]) -> int:
     """Say what is understood of data: pushforward describe DATA"""
     from pushforward.data import describe
 
-    def form(data: Positional[str]) -> str:
+    def form(data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]) -> str:
         """Say what is understood of data, before fitting anything.
 
         Args:

@@ -9,7 +9,11 @@ from typing import IO
 
 from pushforward.errors import StorageError
 
-OURS = ("config.yaml", "checkpoint.pt", "model.safetensors", "history.jsonl")
+OURS = frozenset(
+    ("config.yaml", "checkpoint.pt", "model.safetensors", "history.jsonl", "README.md", "report.html")
+    + ("samples.png", "samples.csv", ".lock", ".previous")
+)
+_PREVIOUS = ".previous"
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -41,11 +45,38 @@ def _discard(path: Path) -> None:
         return
 
 
-def claim(folder: Path, *, overwrite: bool, resume: bool) -> FolderLock:
+class Claim:
+    """A folder held by one process; a run that was there before is kept aside until the new one is complete."""
+
+    def __init__(self, folder: Path, lock: FolderLock, previous: bool) -> None:
+        self._folder, self._lock, self._previous = folder, lock, previous
+
+    def complete(self) -> None:
+        """The new run is whole: the previous one is deleted."""
+        shutil.rmtree(self._folder / _PREVIOUS, ignore_errors=True)
+        self._previous = False
+
+    def restore(self) -> None:
+        """The new run came to nothing: its files go, and the previous one returns to its place."""
+        for entry in _visible(self._folder):
+            entry.unlink()
+        if not self._previous:
+            return
+        for entry in (self._folder / _PREVIOUS).iterdir():
+            os.replace(entry, self._folder / entry.name)
+        (self._folder / _PREVIOUS).rmdir()
+        self._previous = False
+
+    def release(self) -> None:
+        """Give the folder back. Calling it twice does no harm."""
+        self._lock.release()
+
+
+def claim(folder: Path, *, overwrite: bool, resume: bool) -> Claim:
     """Create the folder of a run and take its lock.
 
     A folder that already holds a run is refused unless it is resumed or ``overwrite`` is set; a folder that holds
-    something else is never touched.
+    anything else, even beside a run, is never touched.
 
     Raises:
         StorageError: the folder cannot be made, holds something already, or another process works in it.
@@ -58,29 +89,43 @@ def claim(folder: Path, *, overwrite: bool, resume: bool) -> FolderLock:
         ) from error
     lock = FolderLock(folder)
     try:
-        if not resume:
-            _make_empty(folder, overwrite)
+        return Claim(folder, lock, previous=not resume and _set_aside(folder, overwrite))
     except StorageError:
         lock.release()
         raise
-    return lock
 
 
-def _make_empty(folder: Path, overwrite: bool) -> None:
-    entries = [entry for entry in folder.iterdir() if entry.name != FolderLock.NAME]
-    if not entries:
-        return
-    if not any((folder / name).exists() for name in OURS):
-        raise StorageError(
-            f"the folder {folder} holds other files ({entries[0].name} ...); choose an empty or a new one."
-        )
+def _set_aside(folder: Path, overwrite: bool) -> bool:
+    """Move the run that is in the folder into a hidden sub-folder; False where there is none."""
+    strange = [entry.name for entry in folder.iterdir() if not _is_ours(entry)]
+    if strange:
+        raise StorageError(f"the folder {folder} holds other files ({strange[0]} ...); choose an empty or a new one.")
+    if not _visible(folder):
+        return False
     if not overwrite:
         raise StorageError(
             f"the folder {folder} already holds a run: continue it with `pushforward resume {folder}`, choose another "
             "folder, or replace it with --overwrite (Run(..., overwrite=True))."
         )
-    for entry in entries:
-        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    shutil.rmtree(folder / _PREVIOUS, ignore_errors=True)
+    (folder / _PREVIOUS).mkdir()
+    for entry in _visible(folder):
+        os.replace(entry, folder / _PREVIOUS / entry.name)
+    return True
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether a file is one that a run writes; a config.yaml of another program is not."""
+    if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+        return True
+    if entry.name not in OURS or entry.is_dir() != (entry.name == _PREVIOUS):
+        return False
+    return entry.name != "config.yaml" or "format:" in entry.read_text(errors="replace")[:200]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The files of the run itself."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 class FolderLock:
@@ -90,22 +135,22 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._stream: IO[str] | None = None
-        try:
-            self._stream = open(folder / self.NAME, "a+")  # noqa: SIM115 - kept open while the lock is held
-        except OSError as error:
-            raise StorageError(
-                f"cannot write in the folder {folder}: {error.strerror or error}. Choose another one."
-            ) from error
-        if not _lock(self._stream):
-            self._stream.seek(0)
-            owner = self._stream.read().strip() or "unknown"
-            self._stream.close()
+        path = folder / self.NAME
+        stream = _open(path)
+        while _lock(stream) and not _is_the_file(stream, path):  # its last owner deleted it just now
+            stream.close()
+            stream = _open(path)
+        if not _lock(stream):
+            stream.seek(0)
+            owner = stream.read().strip() or "unknown"
+            stream.close()
             raise StorageError(
                 f"the folder {folder} is in use by another run (process {owner}); wait for it or choose another folder."
             )
-        self._stream.truncate(0)
-        self._stream.write(str(os.getpid()))
-        self._stream.flush()
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        self._stream = stream
 
     def release(self) -> None:
         """Give the folder back. Calling it twice does no harm."""
@@ -113,6 +158,23 @@ class FolderLock:
             _discard(Path(self._stream.name))
             self._stream.close()
             self._stream = None
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        return open(path, "a+")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write in the folder {path.parent}: {error.strerror or error}. Choose another one."
+        ) from error
+
+
+def _is_the_file(stream: IO[str], path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.fstat(stream.fileno()).st_ino == os.stat(path).st_ino
+    except OSError:
+        return False
 
 
 def _lock(stream: IO[str]) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pushforward.maps import Map
 
 _TINY = 1e-6
+_WALL = 1e6
 
 
 class Law(nn.Module, ABC):
@@ -54,6 +55,15 @@ class UnitLaw(Law):
     def from_uniform(self, u: Tensor) -> Tensor:
         """Carry points of the unit cube ``[n, uniform_dim]`` to the law, ``[n, *event_shape]`` in the dtype of ``u``."""
 
+    @abstractmethod
+    def energy(self, z: Tensor) -> Tensor:
+        """Minus twice the log-density up to a constant, ``[n]``; outside a bounded support a steep wall instead of infinity."""
+
+    def between(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
+        """Points on the way from each row of ``a`` to that of ``b``, both ``[n, d]``: ``[n * steps, d]``, inside the support."""
+        t = torch.linspace(0, 1, steps, device=a.device)[None, :, None]
+        return ((1 - t) * a[:, None] + t * b[:, None]).flatten(0, 1)
+
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows by inversion, ``[n, *event_shape]``."""
         u = torch.rand(n, self.uniform_dim, generator=generator, device=self.device, dtype=torch.float64)
@@ -78,7 +88,23 @@ class Gaussian(UnitLaw):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of rows ``[n, *event_shape]``: ``[n]``."""
-        return -0.5 * (x.flatten(1).square().sum(1) + self.uniform_dim * math.log(2 * math.pi))
+        return -0.5 * (self.energy(x) + self.uniform_dim * math.log(2 * math.pi))
+
+    def energy(self, z: Tensor) -> Tensor:
+        """``|z|^2``."""
+        return z.reshape(len(z), -1).square().sum(1)
+
+    def between(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
+        """On great circles, the radius changing linearly: a straight line would pass through the centre, where there is no mass."""
+        if a.shape[1] == 1:
+            return super().between(a, b, steps)
+        t = torch.linspace(0, 1, steps, device=a.device)[None, :, None]
+        radii = [z.norm(dim=1, keepdim=True).clamp_min(1e-8)[:, None] for z in (a, b)]
+        start, end = a[:, None] / radii[0], b[:, None] / radii[1]
+        angle = torch.acos((start * end).sum(-1, keepdim=True).clamp(-0.9999, 0.9999))
+        direction: Tensor = (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+        radius: Tensor = (1 - t) * radii[0] + t * radii[1]
+        return (direction * radius).flatten(0, 1)
 
 
 class Uniform(UnitLaw):
@@ -94,8 +120,13 @@ class Uniform(UnitLaw):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """0 inside the cube and minus infinity outside: ``[n]``."""
-        inside = ((x >= 0) & (x <= 1)).flatten(1).all(1)
+        inside = ((x >= 0) & (x <= 1)).reshape(len(x), -1).all(1)
         return torch.where(inside, 0.0, -math.inf)
+
+    def energy(self, z: Tensor) -> Tensor:
+        """0 inside the cube, a wall outside."""
+        outside = (-z).clamp_min(0) + (z - 1).clamp_min(0)
+        return _WALL * outside.reshape(len(z), -1).square().sum(1)
 
 
 class Ball(UnitLaw):
@@ -114,6 +145,11 @@ class Ball(UnitLaw):
         direction: Tensor = torch.special.ndtri(u[:, 1:].clamp(_TINY, 1 - _TINY))
         on_sphere: Tensor = direction / direction.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return u[:, :1] * on_sphere
+
+    def energy(self, z: Tensor) -> Tensor:
+        """0 inside the ball, a wall outside."""
+        outside: Tensor = (z.norm(dim=1) - 1).clamp_min(0)
+        return _WALL * outside.square()
 
 
 class Empirical(Law):
@@ -142,7 +178,7 @@ class Lattice(Empirical):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows without replacement within each pass."""
         size, device = len(self.points), self.points.device
-        passes = [torch.randperm(size, generator=generator, device=device) for _ in range(-(-n // size))]
+        passes = [torch.randperm(size, generator=generator, device=device) for _ in range(max(1, -(-n // size)))]
         return self.points[torch.cat(passes)[:n]]
 
 
@@ -163,11 +199,10 @@ class Mixture(Law):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows: the number from each law is multinomial, the order is shuffled."""
         component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        out = torch.empty(n, *self.event_shape, device=self.device)
-        for k, law in enumerate(self.laws):
-            rows = (component == k).nonzero()[:, 0]
-            out[rows] = law.sample(len(rows), generator=generator)  # type: ignore[operator]
-        return out
+        counts = torch.bincount(component, minlength=len(self.laws)).tolist()
+        drawn = [law.sample(count, generator=generator) for law, count in zip(self.laws, counts, strict=True)]  # type: ignore[operator]
+        place = torch.argsort(torch.argsort(component, stable=True))
+        return torch.cat(drawn)[place]
 
     def can(self, ability: str) -> bool:
         """A mixture has a density when all of its parts do."""
@@ -213,9 +248,10 @@ class Pushforward(Law):
 
 
 class Tilted(Law):
-    """The law with density proportional to ``law(x) exp(-energy(x))``, sampled by importance resampling.
+    """The law with density proportional to ``law(x) exp(-energy(x))``, sampled approximately, by importance resampling.
 
-    ``pool`` proposals are drawn for every row; ``effective_size`` says what they were worth.
+    ``pool`` proposals are drawn for every row, and the bias falls like one over their effective number, which
+    ``effective_size`` tells.
     """
 
     def __init__(self, law: Law, energy: nn.Module, pool: int = 64) -> None:

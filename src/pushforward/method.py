@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,9 +21,11 @@ from pushforward.budget import Budget
 from pushforward.condition import Condition, fit_condition, split_condition
 from pushforward.data import Schema, fit_schema, load_data, split_rows, take_rows
 from pushforward.data.known import known_rows
-from pushforward.errors import NotFitted, NotSupported, nearest_name
+from pushforward.errors import DataError, NotFitted, NotSupported, nearest_name
 from pushforward.laws import Law
-from pushforward.run import Run
+from pushforward.parameters import check_parameters
+from pushforward.run import Run, checked_seed
+from pushforward.saving import require_same_data, save_model, write_config, write_model
 
 ABILITIES = (
     "sample",
@@ -31,11 +35,10 @@ ABILITIES = (
     "reconstruct",
     "interpolate",
     "outlier_score",
-    "translate",
-    "test",
-    "distance",
 )
 _CHUNK = 4096
+_FEW_STEPS = 50
+_NO_LABELS = "condition: this model was fitted without labels; fit it with condition=... first."
 Self = TypeVar("Self", bound="Method")
 _REGISTRY: dict[str, type[Method]] = {}
 
@@ -100,6 +103,7 @@ class _Prepared:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(np.ascontiguousarray(self.train.x.cpu().numpy()).tobytes())
+        digest.update(json.dumps(self.schema.to_dict(), sort_keys=True).encode())
         if self.train.labels is not None:
             digest.update(self.train.labels.cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -132,6 +136,7 @@ class Method(ABC):
     train_rows_: np.ndarray
     held_rows_: np.ndarray
     run_: dict[str, Any]
+    params_: dict[str, Any]
     data_info_: dict[str, Any]
 
     def __init_subclass__(cls) -> None:
@@ -182,17 +187,25 @@ class Method(ABC):
             Diverged: the loss stopped being finite.
         """
         run = run if run is not None else Run()
+        run.begin()
         if budget is not None:
             run.budget = Budget.parse(budget)
-        prepared = self._prepare(data, condition, source, run)
-        self._check(prepared.train)
-        with run.session(prepared.fingerprint()):
-            self._adopt(prepared, run)
-            self._save_config(run, "training")
-            law = self._fit(prepared.train, run)
-            self._finish(law.eval(), prepared, run)
+        new = copy(self)  # what was fitted before stays whole until the new fit has succeeded
+        check_parameters(new, new.get_params())
+        prepared = new._prepare(data, condition, source, run)
+        new._check(prepared.train)
+        fingerprint = prepared.fingerprint()
+        if run.resuming and run.out is not None:
+            require_same_data(run.out, fingerprint)
+        with run.session(fingerprint):
+            new._adopt(prepared, run, fingerprint)
             if run.out is not None and run.world.leader:
-                self._save_run(run)
+                write_config(new, run.out, "training")
+            law = new._fit(prepared.train, run)
+            new._finish(law.eval(), prepared, run)
+            if run.out is not None and run.world.leader:
+                new._save_run(run)
+        vars(self).update(vars(new))
         return self
 
     def _prepare(self, data: object, condition: object, source: object, run: Run) -> _Prepared:
@@ -201,27 +214,48 @@ class Method(ABC):
             raise self._unsupported("translate")
         loaded = load_data(data)
         values, labels, column = split_condition(loaded, condition)
+        whole = fit_schema(values)  # every row is looked at, so that messages speak of the user's row numbers
+        if whole.kind not in self.kinds:
+            raise self._wrong_kind(whole.kind)
         train_rows, held_rows = split_rows(len(loaded), run.validation, seed=run.seed)
-        schema = fit_schema(take_rows(values, train_rows))
-        if schema.kind not in self.kinds:
-            raise self._wrong_kind(schema.kind)
+        if len(train_rows) < 2:
+            raise DataError(
+                f"validation: {run.validation:g} of {len(loaded)} rows leaves {len(train_rows)} to train on; use validation=0."
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said above, about all rows
+            schema = fit_schema(take_rows(values, train_rows))
         train = TrainingSet(schema.encode(take_rows(values, train_rows)).to(run.device))
         fitted = fit_condition(labels[train_rows], column) if labels is not None else None
         if labels is not None and fitted is not None:
             train.labels, train.classes = fitted.codes(labels[train_rows]).to(run.device), len(fitted.values)
         held_rows = held_rows[known_rows(take_rows(values, held_rows), take_rows(values, train_rows))]
         held = schema.encode(take_rows(values, held_rows)).to(run.device) if len(held_rows) else train.x[:0]
-        info = {"name": loaded.name, "source": loaded.source, "rows": len(train_rows), "held_out": len(held_rows)}
+        info: dict[str, Any] = {
+            "name": loaded.name,
+            "source": loaded.source,
+            "rows": len(train_rows),
+            "held_out": len(held_rows),
+        }
         if isinstance(condition, str):
             info["condition"] = condition
+        info["labels_given"] = condition is not None and not isinstance(condition, str)
         return _Prepared(train, held, schema, fitted, train_rows, held_rows, info)
 
-    def _adopt(self, prepared: _Prepared, run: Run) -> None:
+    def _adopt(self, prepared: _Prepared, run: Run, fingerprint: str) -> None:
         """Attributes that are known before training."""
+        self.params_ = self.get_params()
         self.schema_, self.condition_, self.data_info_ = prepared.schema, prepared.condition, prepared.info
         self.train_rows_, self.held_rows_ = prepared.train_rows, prepared.held_rows
         self.history_, self.seconds_, self.validation_, self.warnings_ = run.history, run.seconds, {}, []
-        self.run_ = {"seed": run.seed, "validation": run.validation, "device": run.device.type}
+        self.run_ = {
+            "seed": run.seed,
+            "validation": run.validation,
+            "device": run.device.type,
+            "budget": str(run.budget) if run.budget else None,
+            "checkpoint_every": run.checkpoint_every,
+            "fingerprint": fingerprint,
+        }
 
     def _finish(self, law: Law, prepared: _Prepared, run: Run) -> None:
         """Attributes that are known after training, and the held-out numbers."""
@@ -235,6 +269,10 @@ class Method(ABC):
         with run.clock("validate"):
             self.validation_ = self._validate(law, prepared, run)
             found = _copying(self.validation_) + self._diagnose(law, prepared.train, prepared.held, run)
+            if 0 < run.steps < _FEW_STEPS and run.budget is not None and run.budget.timed:
+                found.append(
+                    f"the budget of {run.budget} was enough for {run.steps} steps only: the model is hardly trained."
+                )
         self.warnings_ = found
         for text in found:
             warnings.warn(text, stacklevel=3)
@@ -270,12 +308,11 @@ class Method(ABC):
             condition: for a conditional model a label, or ``n`` labels; None draws labels with the training frequencies.
         """
         self._require("sample")
-        if int(n) != n or n < 1:
-            raise ValueError(f"n: a positive whole number of rows is needed, got {n}.")
+        n = _positive(n, "n")
         generator = torch.Generator(self.law_.device)
-        generator.manual_seed(seed) if seed is not None else generator.seed()
-        codes = self._wanted_codes(int(n), condition, generator)
-        sizes = [min(_CHUNK, int(n) - start) for start in range(0, int(n), _CHUNK)]
+        generator.manual_seed(checked_seed(seed)) if seed is not None else generator.seed()
+        codes = self._wanted_codes(n, condition, generator)
+        sizes = [min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]
         with torch.no_grad():
             if codes is None:
                 x = torch.cat([self.law_.sample(size, generator=generator) for size in sizes])
@@ -294,9 +331,13 @@ class Method(ABC):
     def decode(self, z: object, *, condition: object = None) -> Any:
         """Rows of data for latent codes ``[n, d]``."""
         self._require("decode")
-        latent = torch.as_tensor(np.asarray(z), dtype=torch.float32, device=self.law_.device)
-        if latent.ndim != 2:
-            raise ValueError(f"z: codes of shape [n, d] are needed, got {list(latent.shape)}.")
+        array = z.detach().cpu().numpy() if isinstance(z, Tensor) else np.asarray(z)
+        wanted = tuple(getattr(self.law_, "latent_shape", array.shape[1:]))
+        if array.ndim < 2 or array.shape[1:] != wanted or array.dtype.kind not in "fiu":
+            raise ValueError(
+                f"z: numbers of shape {['n', *wanted]} are needed, got {array.dtype} of shape {list(array.shape)}."
+            )
+        latent = torch.as_tensor(array, dtype=torch.float32, device=self.law_.device)
         codes = self._wanted_codes(len(latent), condition, torch.Generator(self.law_.device).manual_seed(0))
         with torch.no_grad():
             x: Tensor = self.law_.decode(latent, codes)  # type: ignore[operator]
@@ -314,14 +355,15 @@ class Method(ABC):
     def interpolate(self, first: object, last: object, *, steps: int = 8, condition: object = None) -> Any:
         """Rows on the way from each row of ``first`` to that of ``last``: ``steps`` a pair, pair after pair.
 
-        Codes move on great circles with the radius changing linearly, so that they stay where a Gaussian source has mass.
+        Codes move where the latent law has mass: on great circles for a Gaussian one, on straight lines for bounded ones.
         """
         self._require("interpolate")
+        steps = _positive(steps, "steps")
         start, codes = self._encoded(first, condition)
         end, _ = self._encoded(last, condition)
         if len(start) != len(end):
             raise ValueError(f"last: as many rows as in first are needed, got {len(end)} for {len(start)}.")
-        path = _great_circle(self.law_.encode(start, codes), self.law_.encode(end, codes), steps)  # type: ignore[operator]
+        path = self.law_.between(self.law_.encode(start, codes), self.law_.encode(end, codes), steps)  # type: ignore[operator]
         spread = codes.repeat_interleave(steps) if codes is not None else None
         with torch.no_grad():
             made: Tensor = self.law_.decode(path, spread)  # type: ignore[operator]
@@ -349,8 +391,6 @@ class Method(ABC):
             NotFitted: there is nothing to save yet.
             StorageError: the folder cannot be written or already holds something.
         """
-        from pushforward.saving import save_model
-
         self._require("sample")
         return save_model(self, Path(path), overwrite=overwrite)
 
@@ -372,15 +412,16 @@ class Method(ABC):
             ValueError: an unknown name; the nearest one is suggested.
         """
         known = self.parameter_names()
-        for name, value in params.items():
+        for name in params:
             if name not in known:
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}.{nearest_name(name, known)}")
+        for name, value in params.items():
             setattr(self, name, value)
         return self
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v is not defaults[k].default]
+        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if repr(v) != repr(defaults[k].default)]
         return f"{type(self).__name__}({', '.join(changed)})"
 
     # ------------------------------------------------------------------ helpers
@@ -390,15 +431,19 @@ class Method(ABC):
         loaded = load_data(data)
         device = self.law_.device
         if self.condition_ is None:
+            if condition is not None:
+                raise ValueError(_NO_LABELS)
             return self.schema_.encode(loaded.values).to(device), None
         named = self.condition_.column or "labels"
+        if condition is None and self.condition_.column is None and loaded.labels is None:
+            raise DataError("condition: this model has classes; give a label, or one a row: condition=....")
         values, labels, _ = split_condition(loaded, named if condition is None else _spread(condition, len(loaded)))
         return self.schema_.encode(values).to(device), self.condition_.codes(labels).to(device)
 
     def _wanted_codes(self, n: int, condition: object, generator: torch.Generator) -> Tensor | None:
         if self.condition_ is None:
             if condition is not None:
-                raise ValueError("condition: this model was fitted without labels; fit it with condition=... first.")
+                raise ValueError(_NO_LABELS)
             return None
         if condition is None:
             return self.condition_.draw(n, generator)
@@ -433,20 +478,13 @@ class Method(ABC):
             f"{type(self).__name__} does not take {kind} data; methods that do: {', '.join(able) or 'none yet'}."
         )
 
-    def _save_config(self, run: Run, status: str) -> None:
-        if run.out is not None and run.world.leader:
-            from pushforward.saving import write_config
-
-            write_config(self, run.out, status, budget=str(run.budget) if run.budget else None)
-
     def _save_run(self, run: Run) -> None:
-        from pushforward.saving import write_model
-
+        """The model into the run's folder; a run that was interrupted keeps its checkpoint."""
         if run.out is not None:
             run.write_history()
             write_model(self, run.out)
-            if not run.interrupted:
-                (run.out / "checkpoint.pt").unlink(missing_ok=True)
+            if self.run_["status"] == "finished":
+                run.complete()
 
 
 def registry() -> dict[str, type[Method]]:
@@ -487,17 +525,16 @@ def _copying(numbers: dict[str, float]) -> list[str]:
     return []
 
 
-def _great_circle(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Codes from ``a`` to ``b``, both ``[n, d]``: ``[n * steps, d]``."""
-    t = torch.linspace(0, 1, steps, device=a.device)[None, :, None]
-    ra, rb = a.norm(dim=1, keepdim=True).clamp_min(1e-8), b.norm(dim=1, keepdim=True).clamp_min(1e-8)
-    ua, ub = (a / ra)[:, None], (b / rb)[:, None]
-    angle = torch.acos((ua * ub).sum(-1, keepdim=True).clamp(-0.9999, 0.9999))
-    if a.shape[1] == 1:
-        return ((1 - t) * a[:, None] + t * b[:, None]).flatten(0, 1)
-    direction: Tensor = (torch.sin((1 - t) * angle) * ua + torch.sin(t * angle) * ub) / torch.sin(angle)
-    radius: Tensor = (1 - t) * ra[:, None] + t * rb[:, None]
-    return (direction * radius).flatten(0, 1)
+def _positive(n: object, name: str) -> int:
+    """A positive whole number, whatever type it came in."""
+    try:
+        number = int(n)  # type: ignore[call-overload]
+        good = number == n and number >= 1
+    except (TypeError, ValueError, OverflowError):
+        good = False
+    if not good:
+        raise ValueError(f"{name}: a positive whole number is needed, got {n!r}.")
+    return int(number)
 
 
 def _spread(condition: object, n: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Any, Protocol
@@ -13,8 +14,8 @@ _REDRAW_EVERY = 0.2
 class Progress(Protocol):
     """Progress of one stage after another; ``done`` and ``total`` are in the stage's unit (seconds or steps)."""
 
-    def start(self, stage: str, total: float, done: float, unit: str) -> None:
-        """A stage begins, ``done`` of ``total`` already behind it."""
+    def start(self, stage: str, total: float, done: float, unit: str, *, resumed: bool) -> None:
+        """A stage begins, ``done`` of ``total`` already behind it, in an earlier session where ``resumed``."""
 
     def update(self, done: float, facts: str) -> None:
         """The stage has come to ``done``; ``facts`` is a short text such as the loss."""
@@ -29,7 +30,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def start(self, stage: str, total: float, done: float, unit: str) -> None:
+    def start(self, stage: str, total: float, done: float, unit: str, *, resumed: bool) -> None:
         """Nothing."""
 
     def update(self, done: float, facts: str) -> None:
@@ -48,11 +49,11 @@ class Lines:
     def __init__(self) -> None:
         self._stage, self._total, self._first, self._began, self._last = "", 1.0, 0.0, 0.0, 0.0
 
-    def start(self, stage: str, total: float, done: float, unit: str) -> None:
+    def start(self, stage: str, total: float, done: float, unit: str, *, resumed: bool) -> None:
         """Announce the stage."""
         self._stage, self._total, self._first = stage, max(total, 1e-9), done
         self._began = self._last = time.monotonic()
-        self.say(f"{stage}: {total:g} {unit}" + (f", continuing at {done:g}" if done else ""))
+        self.say(f"{stage}: {total:g} {unit}" + (f", continuing at {done:g}" if resumed else ""))
 
     def update(self, done: float, facts: str) -> None:
         """A line, if the last one is old enough."""
@@ -79,17 +80,19 @@ class Bar:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._last = 0.0
+        self._last = self._done = 0.0
 
-    def start(self, stage: str, total: float, done: float, unit: str) -> None:
+    def start(self, stage: str, total: float, done: float, unit: str, *, resumed: bool) -> None:
         """Draw the bar."""
         from tqdm.auto import tqdm
 
-        layout = "{desc} {percentage:3.0f}%|{bar:24}| {elapsed} elapsed, {remaining} left {postfix}"
+        self._done = done
+        layout = "{desc} {percentage:3.0f}%|{bar:24}| {elapsed} elapsed, {remaining} left{postfix}"
         self._bar = tqdm(total=total, initial=done, desc=stage, unit=unit, bar_format=layout, dynamic_ncols=True)
 
     def update(self, done: float, facts: str) -> None:
         """Move the bar, at most a few times a second."""
+        self._done = done
         now = time.monotonic()
         if now - self._last >= _REDRAW_EVERY:
             self._last = now
@@ -100,8 +103,8 @@ class Bar:
         self._bar.update(min(done, self._bar.total) - self._bar.n)
 
     def finish(self, facts: str) -> None:
-        """Fill the bar and leave it on the screen."""
-        self._show(self._bar.total, facts)
+        """Leave the bar on the screen where it ended."""
+        self._show(self._done, facts)
         self._bar.close()
 
     def say(self, text: str) -> None:
@@ -113,7 +116,8 @@ class Bar:
 
 def choose_progress(wanted: bool | None) -> Progress:
     """A bar on a terminal or in a notebook, lines elsewhere when wanted, nothing otherwise."""
-    interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
+    wide_enough = shutil.get_terminal_size((80, 24)).columns >= 40
+    interactive = (sys.stderr.isatty() and wide_enough) or "ipykernel" in sys.modules
     if wanted is False or (wanted is None and not interactive):
         return Silent()
     return Bar() if interactive else Lines()

@@ -8,19 +8,20 @@ several neighbouring residuals does not.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 
 class Residuals(nn.Module):
-    """The conditional law of a residual ``[n, *event]`` given its code ``[n, d]``; this one is zero."""
+    """The conditional law of a residual ``[n, *event]`` given its code ``[n, d]`` and class ``[n]``; this one is zero."""
 
-    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator) -> None:
-        """Learn from training codes ``[n, d]`` and residuals ``[n, *event]``."""
+    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> None:
+        """Learn from training codes ``[n, d]``, residuals ``[n, *event]`` and class numbers ``[n]``."""
 
-    def forward(self, codes: Tensor, generator: torch.Generator | None, like: Tensor) -> Tensor:
-        """Residuals for codes ``[m, d]``, in the shape of ``like`` ``[m, *event]``."""
+    def forward(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None, like: Tensor) -> Tensor:
+        """Residuals for codes ``[m, d]`` and class numbers ``[m]``, in the shape of ``like`` ``[m, *event]``."""
         return torch.zeros_like(like)
 
 
@@ -33,83 +34,100 @@ class GaussianResiduals(Residuals):
         super().__init__()
         self.register_buffer("scale", torch.zeros(1))
 
-    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator) -> None:
+    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> None:
         """One standard deviation a coordinate."""
         self.scale = residuals.square().mean(0).sqrt()
 
-    def forward(self, codes: Tensor, generator: torch.Generator | None, like: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None, like: Tensor) -> Tensor:
         """Draw ``scale * N(0, 1)``."""
         return self.scale * torch.randn(like.shape, generator=generator, device=like.device)
 
 
 class LocalResiduals(Residuals):
-    """A random signed combination, of unit norm, of the residuals of a few neighbouring codes.
+    """A random signed combination, of unit norm, of the residuals of a few neighbouring codes of the same class.
 
-    Codes are cut into groups of ``neighbours`` by median splits. The residuals of a group are stored turned by a random
-    rotation of the group: a unit combination has the same law before and after, and no single residual (which together with
-    its code would give back a training row) is kept. This is no privacy guarantee: the span of a group's residuals
-    can still be seen.
+    Codes are cut into groups of ``neighbours`` by median splits, and a new code uses the group with the nearest centre. The
+    residuals of a group are stored turned by a random rotation of the group: a unit combination has the same law
+    before and after, and no single residual (which together with its code would give back a training row) is kept. This
+    is no privacy guarantee: the span of a group's residuals can still be seen.
     """
 
     centres: Tensor
     factors: Tensor
+    labels: Tensor
 
     def __init__(self, neighbours: int = 4) -> None:
         super().__init__()
         self.neighbours = neighbours
         self.register_buffer("centres", torch.zeros(1, 1))
         self.register_buffer("factors", torch.zeros(1, neighbours, 1))
+        self.register_buffer("labels", torch.zeros(1, dtype=torch.int64))
 
-    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator) -> None:
-        """Group the codes and rotate the residuals of every group."""
-        groups = neighbour_groups(codes, self.neighbours)
-        self.centres = codes[groups].mean(1)
+    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> None:
+        """Group the codes of every class and rotate the residuals of every group."""
+        label = labels if labels is not None else codes.new_zeros(len(codes), dtype=torch.int64)
+        rows = [(label == k).nonzero()[:, 0] for k in label.unique().tolist()]
+        groups = torch.cat([part[neighbour_groups(codes[part], self.neighbours)] for part in rows])
+        self.centres, self.labels = codes[groups].mean(1), label[groups[:, 0]]
         turn = torch.randn(len(groups), groups.shape[1], groups.shape[1], generator=generator, device=codes.device)
         rotation, triangle = torch.linalg.qr(turn)
         rotation = rotation * torch.diagonal(triangle, dim1=1, dim2=2).sign()[:, None]
         self.factors = rotation @ residuals.flatten(1)[groups]
 
-    def forward(self, codes: Tensor, generator: torch.Generator | None, like: Tensor) -> Tensor:
-        """Draw from the group whose centre is nearest to the code."""
-        group = nearest_rows(codes, self.centres)
+    def forward(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None, like: Tensor) -> Tensor:
+        """Draw from the group of the class whose centre is nearest to the code."""
+        group = torch.empty(len(codes), dtype=torch.int64, device=codes.device)
+        for mine, theirs in same_class(labels, self.labels, len(codes)):
+            group[mine] = theirs[nearest_rows(codes[mine], self.centres[theirs])]
         weights = torch.randn(len(codes), self.factors.shape[1], generator=generator, device=codes.device)
         weights = weights / weights.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        out = torch.bmm(weights[:, None], self.factors[group])[:, 0]
-        return out.reshape(like.shape)
+        return torch.bmm(weights[:, None], self.factors[group])[:, 0].reshape(like.shape)
 
 
 RESIDUALS: dict[str, type[Residuals]] = {"none": Residuals, "gaussian": GaussianResiduals, "local": LocalResiduals}
 
 
 def neighbour_groups(points: Tensor, size: int) -> Tensor:
-    """Cut points ``[n, d]`` into groups of neighbours: row numbers ``[g, size]`` (a few rows stand in two groups).
+    """Disjoint groups of neighbours among points ``[n, d]``: row numbers ``[g, size]``.
 
-    Every cell is split at its median along its own widest coordinate until cells have about ``size`` points.
+    Every cell is split at its median along its own widest coordinate while its halves keep at least ``size`` points; of the
+    fewer than ``2 size`` points that remain in a cell, ``size`` make the group. Fewer than ``size`` points are repeated.
     """
-    n = len(points)
-    levels = max(0, round(math.log2(max(n / size, 1))))
-    order = torch.arange(n, device=points.device)
-    for level in range(levels):
-        cell = torch.arange(n, device=points.device) * 2**level // n
-        inside = points[order]
-        count = torch.bincount(cell, minlength=2**level)[:, None]
-        mean = torch.zeros(2**level, points.shape[1], device=points.device).index_add_(0, cell, inside) / count
-        spread = torch.zeros_like(mean).index_add_(0, cell, (inside - mean[cell]).square())
-        value = inside.gather(1, spread.argmax(1)[cell][:, None])[:, 0]
-        by_value = torch.argsort(value, stable=True)
-        order = order[by_value[torch.argsort(cell[by_value], stable=True)]]
-    size = min(size, n)
-    cells = -(-n // size)
-    starts = torch.arange(cells, device=points.device) * (n - size) // max(cells - 1, 1)
-    within = torch.arange(size, device=points.device)
-    groups: Tensor = order[starts[:, None] + within]
+    n, device = len(points), points.device
+    if n <= size:
+        return (torch.arange(size, device=device) % n)[None]
+    cells = 2 ** int(math.log2(n / size))
+    order = torch.arange(n, device=device)
+    for level in range(int(math.log2(cells))):
+        order = order[_halved(points[order], 2**level)]
+    bounds = torch.arange(cells + 1, device=device) * n // cells
+    count = bounds[1:] - bounds[:-1]
+    groups: Tensor = order[bounds[:-1, None] + torch.arange(size, device=device) * count[:, None] // size]
     return groups
+
+
+def _halved(points: Tensor, cells: int) -> Tensor:
+    """An order ``[n]`` that sorts the points of each of the equal consecutive cells along the cell's widest coordinate."""
+    n, d = points.shape
+    bounds = torch.arange(cells + 1, device=points.device) * n // cells
+    cell = torch.repeat_interleave(torch.arange(cells, device=points.device), bounds[1:] - bounds[:-1])
+    mean = points.new_zeros(cells, d).index_add_(0, cell, points) / (bounds[1:] - bounds[:-1])[:, None]
+    spread = points.new_zeros(cells, d).index_add_(0, cell, (points - mean[cell]).square())
+    by_value = torch.argsort(points.gather(1, spread.argmax(1)[cell][:, None])[:, 0], stable=True)
+    order: Tensor = by_value[torch.argsort(cell[by_value], stable=True)]
+    return order
 
 
 def nearest_rows(points: Tensor, candidates: Tensor, chunk: int = 4096) -> Tensor:
     """For every point ``[m, d]`` the number of its nearest candidate ``[n, d]``: ``[m]``, in bounded memory."""
-    return (
-        torch.cat([torch.cdist(part, candidates).argmin(1) for part in points.split(chunk)])
-        if len(points)
-        else points.new_zeros(0, dtype=torch.int64)
-    )
+    parts = [torch.cdist(part, candidates).argmin(1) for part in points.split(chunk)]
+    return torch.cat(parts)
+
+
+def same_class(labels: Tensor | None, others: Tensor, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """For every class the rows of ``labels`` ``[n]`` and of ``others`` that are in it; all rows at once without labels."""
+    if labels is None:
+        yield torch.arange(n, device=others.device), torch.arange(len(others), device=others.device)
+        return
+    for k in labels.unique().tolist():
+        yield (labels == k).nonzero()[:, 0], (others == k).nonzero()[:, 0]

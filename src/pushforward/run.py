@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import operator
 import signal
 import threading
 import time
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from pushforward.budget import Budget
 from pushforward.errors import Diverged, ModelError, StorageError
-from pushforward.folders import FolderLock, claim, write_atomically
+from pushforward.folders import Claim, claim, write_atomically
 from pushforward.nets import EMA
 from pushforward.progress import Silent, choose_progress
 from pushforward.world import World
@@ -82,10 +83,16 @@ class Run:
         resume: bool = False,
         callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        if not 0 <= validation < 1:
-            raise ValueError(f"validation: the held-out share must be in [0, 1), got {validation}.")
-        self.out = Path(out) if out is not None else None
-        self.seed = int(seed)
+        if not isinstance(validation, (int, float)) or not 0 <= validation < 1:
+            raise ValueError(f"validation: the held-out share must be a number in [0, 1), got {validation!r}.")
+        if not isinstance(checkpoint_every, (int, float)) or not checkpoint_every >= 0:
+            raise ValueError(f"checkpoint_every: seconds, 0 or more, are needed; got {checkpoint_every!r}.")
+        if resume and not out:
+            raise ValueError("resume: needs the folder of the run, out=....")
+        if out is not None and not str(out):
+            raise ValueError("out: the name of the folder is empty.")
+        self.out = Path(out).expanduser() if out is not None else None
+        self.seed = checked_seed(seed)
         self.validation = validation
         self.budget = Budget.parse(budget) if budget is not None else None
         self.world = World.join()
@@ -95,14 +102,14 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.interrupted = False
         self._callback = callback
-        self._checkpoint_every = checkpoint_every
+        self.checkpoint_every = checkpoint_every
         self._overwrite, self._resume = overwrite, resume
         self._progress = choose_progress(progress) if self.world.leader else Silent()
         self._tracked: dict[str, Stateful] = {}
-        self._averages: list[tuple[EMA, nn.Module]] = []
+        self._averages: list[tuple[EMA, nn.Module, set[int]]] = []
         self._state = _State()
         self._saved: dict[str, Any] | None = None
-        self._lock: FolderLock | None = None
+        self._claim: Claim | None = None
         self._sums: dict[str, Tensor | float] = {}
         self._sum_count = 0
         self._began = self._last_checkpoint = time.monotonic()
@@ -136,7 +143,7 @@ class Run:
     def average(self, name: str, module: nn.Module, decay: float) -> EMA:
         """An exponential moving average of a module's weights, updated by every ``step`` of its optimiser."""
         ema = self.track(name, EMA(module, decay))
-        self._averages.append((ema, module))
+        self._averages.append((ema, module, {id(p) for p in module.parameters()}))
         return ema
 
     @contextmanager
@@ -185,9 +192,8 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
         self._check_finite(torch.isfinite(norm) & torch.isfinite(mean_loss))
         optimizer.step()
-        owned = {id(p) for p in parameters}
-        for ema, module in self._averages:
-            if any(id(p) in owned for p in module.parameters()):
+        for ema, module, members in self._averages:
+            if any(id(p) in members for p in parameters):
                 ema.update(module)
         self._accumulate({"loss": mean_loss, **metrics})
 
@@ -226,6 +232,16 @@ class Run:
         return min(1.0, self._state.steps / max(self._state.total_steps or 1, 1))
 
     @property
+    def steps(self) -> int:
+        """Steps made in ``loop`` so far, those before a resume included."""
+        return self._state.steps
+
+    @property
+    def resuming(self) -> bool:
+        """Whether this run continues the one in its folder."""
+        return self._resume
+
+    @property
     def elapsed(self) -> float:
         """Wall seconds of fitting, those before a resume included."""
         return self._state.elapsed + time.monotonic() - self._began
@@ -250,19 +266,37 @@ class Run:
         if self._state.fingerprint:
             raise ValueError("run: a Run belongs to one fit; make a new Run for the next one.")
         if self.out is not None and self.world.leader:
-            self._lock = claim(self.out, overwrite=self._overwrite, resume=self._resume)
+            self._claim = claim(self.out, overwrite=self._overwrite, resume=self._resume)
         try:
             self.world.wait()
             self._state.fingerprint = fingerprint
             if self._resume:
                 self._load_checkpoint(fingerprint)
-            self._began = self._last_checkpoint = time.monotonic()
+            self._last_checkpoint = time.monotonic()
             with self._graceful_interrupt():
                 yield self
+        except BaseException:
+            self._give_up()
+            raise
         finally:
             self._freeze_clock()
-            if self._lock is not None:
-                self._lock.release()
+            if self._claim is not None:
+                self._claim.release()
+
+    def begin(self) -> None:
+        """Start the clock of a wall budget now, before the data are read."""
+        self._began = time.monotonic()
+
+    def complete(self) -> None:
+        """The saved model is whole: what stood in the folder before, and the checkpoint, are deleted."""
+        if self._claim is not None and self.out is not None:
+            (self.out / "checkpoint.pt").unlink(missing_ok=True)
+            self._claim.complete()
+
+    def _give_up(self) -> None:
+        """After an error with nothing to resume from, the folder is left as it was before the run."""
+        if self._claim is not None and self.out is not None and not (self.out / "checkpoint.pt").exists():
+            self._claim.restore()
 
     def _freeze_clock(self) -> None:
         self._state.elapsed, self._began = self.elapsed, time.monotonic()
@@ -290,7 +324,7 @@ class Run:
         """The body of ``range`` and ``loop``: ``n`` ticks, or as many as fit into a wall budget."""
         state = self._state
         self._enter(name)
-        self._progress.start(name, *self._extent(name, n, until))
+        self._progress.start(name, *self._extent(name, n, until), resumed=state.ticks[name] > 0)
         while (n is None or state.ticks[name] < n) and not self._over(until, counts):
             with self.clock(name):
                 yield state.ticks[name]
@@ -298,9 +332,9 @@ class Run:
             state.steps += counts
             state.at = name
             self._after_tick(name, n)
-        self._flush(name)
         if self.interrupted and state.at == name and self.world.leader:
             self.checkpoint()
+        self._flush(name)
         self._progress.finish(self._facts())
 
     def _extent(self, name: str, n: int | None, until: float) -> tuple[float, float, str]:
@@ -322,6 +356,8 @@ class Run:
 
     def _over(self, until: float, counts: bool) -> bool:
         """Whether the loop must end now: interrupted, or the budget is spent."""
+        if counts and self._state.steps == 0 and not self.interrupted:
+            return False  # one step is made in any case
         spent = self.interrupted
         if self.budget is not None and self.budget.seconds is not None:
             spent = spent or self.elapsed >= self.budget.seconds * until - self._reserve
@@ -336,7 +372,7 @@ class Run:
         self._progress.update(self.elapsed if n is None else tick, self._facts())
         if self.out is None:
             return
-        due = time.monotonic() - self._last_checkpoint >= self._checkpoint_every or tick == n
+        due = time.monotonic() - self._last_checkpoint >= self.checkpoint_every or tick == n
         if due and self.world.leader:
             self.checkpoint()
 
@@ -349,7 +385,6 @@ class Run:
         if self.out is None:
             return
         self._raise_if_bad()
-        self._flush(self._state.at)
         content = io.BytesIO()
         torch.save(self._snapshot(), content)
         try:
@@ -382,6 +417,8 @@ class Run:
             "fingerprint": state.fingerprint,
             "seconds": self.seconds,
             "history": json.dumps(self.history),
+            "sums": {key: float(total) for key, total in self._sums.items()},
+            "sum_count": self._sum_count,
         }
 
     def _load_checkpoint(self, fingerprint: str) -> None:
@@ -402,6 +439,7 @@ class Run:
         state.values, state.ticks, state.at = saved["values"], saved["ticks"], saved["at"]
         state.steps, state.elapsed, state.checkpoint_step = saved["steps"], saved["elapsed"], saved["steps"]
         self.seconds, self.history = saved["seconds"], json.loads(saved["history"])
+        self._sums, self._sum_count = saved["sums"], saved["sum_count"]
         self._saved = saved
 
     def _restore_tracked(self, name: str) -> None:
@@ -495,18 +533,32 @@ class _Rows:
         self._order, self._at = state["order"].to(self._run.device), int(state["at"])
 
 
+def checked_seed(seed: object) -> int:
+    """The seed as an int.
+
+    Raises:
+        ValueError: it is not a whole number in [0, 2^63).
+    """
+    try:
+        number = operator.index(cast(Any, seed))
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise ValueError(f"seed: a whole number from 0 to 2^63 - 1 is needed, got {seed!r}.")
+    return number
+
+
 def _device(name: str) -> torch.device:
+    name = str(name).lower()
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", World.local_rank() % torch.cuda.device_count())
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try 'auto' or 'cpu'."
-        ) from error
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device: {name!r} cannot be used here; try 'auto', 'cpu' or 'cuda'.") from error
     return device
 
 

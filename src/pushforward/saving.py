@@ -26,20 +26,36 @@ if TYPE_CHECKING:
     from pushforward.method import Method
 
 FORMAT = 1
+_KEYS = (
+    "method",
+    "parameters",
+    "status",
+    "run",
+    "data",
+    "validation",
+    "seconds",
+    "warnings",
+    "condition",
+    "schema",
+) + ("versions",)
 _PLAIN = (str, int, float, bool, type(None))
 _SAMPLES = 64
 
 
 def save_model(method: Method, folder: Path, *, overwrite: bool) -> Path:
     """Save a fitted method into ``folder``, which is made, or replaced where ``overwrite`` is set."""
-    lock = claim(folder, overwrite=overwrite, resume=False)
+    held = claim(folder.expanduser(), overwrite=overwrite, resume=False)
     try:
-        write_model(method, folder)
+        write_model(method, folder.expanduser())
         history = "".join(json.dumps(record) + "\n" for record in method.history_)
-        write_atomically(folder / "history.jsonl", history)
+        write_atomically(folder.expanduser() / "history.jsonl", history)
+        held.complete()
+    except BaseException:
+        held.restore()
+        raise
     finally:
-        lock.release()
-    return folder
+        held.release()
+    return folder.expanduser()
 
 
 def write_model(method: Method, folder: Path) -> None:
@@ -57,10 +73,9 @@ def write_model(method: Method, folder: Path) -> None:
     write_atomically(folder / "config.yaml", _yaml(config))
 
 
-def write_config(method: Method, folder: Path, status: str, *, budget: str | None) -> None:
+def write_config(method: Method, folder: Path, status: str) -> None:
     """Write config.yaml before training, so that the run can be resumed by its folder alone."""
     config = config_of(method, status)
-    config["run"]["budget"] = budget
     write_atomically(folder / "config.yaml", _yaml(config))
 
 
@@ -94,7 +109,7 @@ def config_of(method: Method, status: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "method": type(method).__name__,
-        "parameters": {name: _plain(value) for name, value in method.get_params().items()},
+        "parameters": {name: _plain(value) for name, value in method.params_.items()},
         "status": status,
         "run": dict(method.run_),
         "data": dict(method.data_info_),
@@ -124,7 +139,7 @@ def load(path: str | Path, **objects: Any) -> Method:
     Raises:
         ModelError: a file is missing, was edited, or is of a newer version; or training has not finished yet.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     config = read_config(folder)
     if "weights_sha256" not in config:
         raise ModelError(f"the training in {folder} has not finished; continue it with `pushforward resume {folder}`.")
@@ -138,12 +153,15 @@ def load(path: str | Path, **objects: Any) -> Method:
     return method
 
 
-def resume(path: str | Path, data: object = None, *, progress: bool | None = None, **objects: Any) -> Method:
+def resume(
+    path: str | Path, data: object = None, *, condition: object = None, progress: bool | None = None, **objects: Any
+) -> Method:
     """Continue the fit that was interrupted in the folder ``path``.
 
     Args:
         path: the folder.
         data: the same data again; None reads them from where the run read them.
+        condition: the same labels again, where the run was given an array of them.
         progress: show progress; None shows it on terminals only.
         **objects: constructor arguments that are objects.
 
@@ -152,7 +170,7 @@ def resume(path: str | Path, data: object = None, *, progress: bool | None = Non
     """
     from pushforward.run import Run
 
-    folder = Path(path)
+    folder = Path(path).expanduser()
     config = read_config(folder)
     if config["status"] == "finished":
         raise ModelError(
@@ -161,15 +179,31 @@ def resume(path: str | Path, data: object = None, *, progress: bool | None = Non
     data = data if data is not None else config["data"]["source"]
     if data is None:
         raise ModelError(f"the run in {folder} was fitted to data in memory; give them again: resume(path, data).")
+    named = config["data"].get("condition")
+    if config["data"].get("labels_given") and condition is None:
+        raise ModelError(
+            f"the run in {folder} was given an array of labels; give them again: resume(path, condition=labels)."
+        )
+    made = config["run"]
     run = Run(
         out=folder,
         resume=True,
-        seed=config["run"]["seed"],
-        validation=config["run"]["validation"],
-        budget=config["run"].get("budget"),
+        seed=made["seed"],
+        validation=made["validation"],
+        budget=made["budget"],
+        device="cpu" if made["device"] == "cpu" else "auto",
+        checkpoint_every=made["checkpoint_every"],
         progress=progress,
     )
-    return rebuild(config, objects).fit(data, condition=config["data"].get("condition"), run=run)
+    return rebuild(config, objects).fit(data, condition=named if condition is None else condition, run=run)
+
+
+def require_same_data(folder: Path, fingerprint: str) -> None:
+    """Refuse to resume a run on other data than those that it began with."""
+    if (folder / "config.yaml").exists() and read_config(folder)["run"].get("fingerprint") not in (None, fingerprint):
+        raise ModelError(
+            f"the data differ from those that the run in {folder} began with; give it the same data and labels."
+        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -186,6 +220,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         version = int(config["format"])
+        missing = [key for key in _KEYS if key not in config] if version <= FORMAT else []
+        if missing or not isinstance(config["format"], int):
+            raise KeyError(f"{', '.join(missing)} missing")
     except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{file} cannot be read ({error}); restore it from a copy.") from error
     if version > FORMAT:
@@ -241,6 +278,7 @@ def rebuild(config: dict[str, Any], objects: dict[str, Any]) -> Method:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"config.yaml does not describe a model of this version: {error}.") from error
+    method.params_ = method.get_params()
     method.run_, method.data_info_ = config["run"], config["data"]
     method.run_["status"] = config["status"]
     method.validation_, method.seconds_, method.warnings_ = config["validation"], config["seconds"], config["warnings"]
@@ -276,7 +314,10 @@ def _classes(method: Method) -> int:
 
 def _read_history(folder: Path) -> list[dict[str, Any]]:
     file = folder / "history.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    try:
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{file} is not JSON lines ({error}); delete it, the model does not need it.") from error
 
 
 def _core(config: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,10 @@ from pushforward.cli import flags_of, settings_of
 from pushforward.method import ABILITIES, Method
 
 # Arguments that make a method small enough for a test.
-SMALL: dict[str, dict[str, Any]] = {"NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32}}
+SMALL: dict[str, dict[str, Any]] = {
+    "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "SQL": {"latent_dim": 2, "basis": 4},
+}
 METHODS = sorted(pf.registry())
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pushforward.data import Data, Schema, fit_schema
+from pushforward.data import Data, Schema, fit_schema, take_rows
 from pushforward.errors import DataError
 
 LAYOUTS = [(6, 5, 4), (6, 5, 4, 1), (6, 5, 4, 3), (6, 1, 5, 4), (6, 3, 5, 4)]
@@ -168,7 +168,8 @@ BAD = [
     (np.array([["a"], ["b"]]), "dtype <U1"),
     (np.zeros((3, 2), dtype=complex), "dtype complex128"),
     (np.ma.masked_less(np.arange(6.0).reshape(3, 2), 2), "masked"),
-    (torch.eye(3).to_sparse(), "dense"),
+    (torch.eye(3).to_sparse(), "sparse.*dense"),
+    (torch.empty(3, 2, device="meta"), r"meta device: it has a shape, \[3, 2\]"),
     ([[1, 2], [3, 4]], "type list"),
     (np.array([[-1.7e308], [1.7e308]]), "too far for float64"),
 ]
@@ -208,6 +209,36 @@ def test_encode_refuses_what_does_not_fit() -> None:
         vectors.decode(torch.full((4, 3), torch.nan))
     with pytest.raises(DataError, match="no kind of data"):
         Schema.from_dict({"kind": "sound"})
+
+
+NO_ROWS = [
+    (torch.eye(3).to_sparse(), "sparse"),
+    (torch.empty(3, 2, device="meta"), "meta device"),
+    (np.array(3.0), "a single number, not rows"),
+    (torch.tensor(3.0), "a single number, not rows"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), NO_ROWS, ids=["sparse", "meta", "0-d", "0-d tensor"])
+def test_rows_that_cannot_be_taken(values: object, message: str) -> None:
+    with pytest.raises(DataError, match=f"{message}.*Fix:"):
+        take_rows(values, np.array([0]))
+
+
+def test_a_mask_survives_until_it_is_refused() -> None:
+    masked = np.ma.masked_less(np.arange(6.0).reshape(3, 2), 2)
+    with pytest.raises(DataError, match="masked"):
+        fit_schema(take_rows(masked, np.array([0, 1])))
+
+
+@pytest.mark.parametrize("far", [1e40, -1e200, 1.7e308])
+def test_values_far_out_are_encoded_without_overflow(far: float) -> None:
+    schema = fit_schema(np.random.default_rng(0).normal(size=(50, 2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoded = schema.encode(np.array([[far, 0.0]]))
+    assert torch.isfinite(encoded).all()
+    assert encoded[0, 0] == np.sign(far) * 1e6
 
 
 def test_one_row_and_no_row_can_be_encoded() -> None:

@@ -90,6 +90,51 @@ def test_sixteen_bits_and_black_and_white(tmp_path: Path) -> None:
     assert set(np.unique(load_data(tmp_path / "flat").values)) == {0, 255}
 
 
+def test_saved_runs_and_hidden_folders_are_no_data(tmp_path: Path) -> None:
+    for name in ("cat/1", "dog/1", ".cache/1", "runs/one/samples", "runs/two/figures/1", "old/samples", "kept/1"):
+        save(tmp_path / f"{name}.png")
+    for name, file in (("runs/one", "model.safetensors"), ("runs/two", "history.jsonl"), ("old", "checkpoint.pt")):
+        (tmp_path / name / "config.yaml").touch()
+        (tmp_path / name / file).touch()
+    (tmp_path / "kept" / "config.yaml").touch()
+    assert load_data(tmp_path).label_names == ("cat", "dog", "kept")
+    assert load_data(tmp_path / "old").values.shape == (1, 5, 6)
+    assert "2 folders in it are saved runs" in refused(tmp_path / "runs")
+
+
+def test_loose_pictures_beside_runs(tmp_path: Path) -> None:
+    for name in ("1", "2", "runs/one/samples"):
+        save(tmp_path / f"{name}.png")
+    for file in ("config.yaml", "model.safetensors"):
+        (tmp_path / "runs" / "one" / file).touch()
+    assert load_data(tmp_path).values.shape == (2, 5, 6)
+    assert load_data(tmp_path).labels is None
+
+
+@pytest.mark.parametrize("ending", ["png", "gif"])
+def test_grey_palettes_are_grey(tmp_path: Path, ending: str) -> None:
+    for i in range(3):
+        shades = RNG.integers(0, 256, (5, 6), dtype=np.uint8) // 64 * 64
+        Image.fromarray(np.stack([shades] * 3, axis=2)).quantize(8).save(tmp_path / f"{i}.{ending}")
+    values = np.asarray(load_data(tmp_path).values)
+    assert values.shape == (3, 5, 6)
+    assert load_data(tmp_path / f"0.{ending}").values.shape == (1, 5, 6)
+    Image.fromarray(RNG.integers(0, 256, (5, 6, 3), dtype=np.uint8)).quantize(8).save(tmp_path / f"3.{ending}")
+    assert load_data(tmp_path).values.shape == (4, 5, 6, 3)
+
+
+def test_a_grey_picture_with_a_transparent_shade_stays_grey(tmp_path: Path) -> None:
+    Image.fromarray(RNG.integers(0, 256, (5, 6), dtype=np.uint8)).save(tmp_path / "0.png", transparency=3)
+    assert load_data(tmp_path).values.shape == (1, 5, 6)
+
+
+def test_mixed_depths_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    Image.fromarray(RNG.integers(0, 65536, (5, 6), dtype=np.uint16)).save(tmp_path / "b.png")
+    message = refused(tmp_path)
+    assert "mixed depths: 1 are of 8 bits a value (uint8) (such as a.png), 1 are of 16 bits" in message
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "is empty" in refused(tmp_path / "empty")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,43 @@ def test_datasets_and_loaders_leave_the_random_state_alone() -> None:
     assert found.labels is not None
     assert found.labels.tolist() == ["cat", "dog"]
     assert torch.equal(state, torch.get_rng_state())
+
+
+class Noisy(Pairs):
+    def __getitem__(self, i: int) -> Any:
+        return np.random.rand(2), int(torch.randint(9, (1,))) + random.randrange(9)
+
+
+def test_all_global_generators_are_put_back() -> None:
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    load_data(Noisy([0] * 5))
+    load_data(DataLoader(Noisy([0] * 5), batch_size=2))
+    assert random.getstate() == before[0]
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+class Broken(Pairs):
+    def __getitem__(self, i: int) -> Any:
+        if i == 3:
+            raise OSError("no such scan")
+        return torch.zeros(2)
+
+
+def test_errors_of_a_dataset_name_the_row() -> None:
+    message = refused(Broken([0] * 5))
+    assert "dataset broken cannot give row 3: OSError: no such scan. Fix:" in message
+    assert "data loader cannot give batch 1: OSError" in refused(DataLoader(Broken([0] * 5), batch_size=2))
+    with pytest.raises(DataError, match=r"batch_size=None.*Fix: give its dataset"):
+        load_data(DataLoader(Pairs([torch.zeros(2)] * 3), batch_size=None))
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_row_without_label_is_named(place: int) -> None:
+    items = [(torch.zeros(2), i) for i in range(4)]
+    items[place] = (torch.zeros(2), None)  # type: ignore[assignment]
+    assert f"1 of 4 have no label (None), the first of them row {place}" in refused(Pairs(items))
+    assert load_data(Pairs([(torch.zeros(2), None)] * 3)).labels is None
 
 
 def test_bad_datasets() -> None:
@@ -189,7 +227,10 @@ TEXTS: dict[str, tuple[str, list[str], dict[str, list[Any]]]] = {
     "quotes.csv": ('x,y\n1,"a, b"\n3,"c"\n', ["x", "y"], {"y": ["a, b", "c"]}),
     "one.csv": ("0\n1\n0\n", ["c0"], {"c0": [0, 1, 0]}),
     "spaces.csv": ("x , y\n1 , a \n2 , b\n", ["x", "y"], {"x": [1, 2], "y": ["a", "b"]}),
-    "none_word.csv": ("x,y\n1,None\n2,b\n", ["x", "y"], {"y": ["None", "b"]}),
+    "thousands.csv": ("a;b\n1.000,50;x\n12,5;y\n-2.345.678,00;z\n", ["a", "b"], {"a": [1000.5, 12.5, -2345678.0]}),
+    "late.csv": ("a;b\n" + "1;2\n" * 900 + "1,5;3\n", ["a", "b"], {"a": [1.0] * 900 + [1.5]}),
+    "comma_text.csv": ("a;b\n1.5;x 1,2\n2.5;y\n", ["a", "b"], {"a": [1.5, 2.5], "b": ["x 1,2", "y"]}),
+    "comma_tabs.tsv": ("a\tb\n1,5\t2\n2,5\t3\n", ["a", "b"], {"a": [1.5, 2.5]}),
 }
 
 
@@ -216,6 +257,20 @@ def test_missing_values_and_row_numbers_in_csv(tmp_path: Path) -> None:
     pd.DataFrame({"x": [0.5, 1.5]}).to_csv(path)
     with pytest.warns(UserWarning, match="counts the rows"):
         assert list(load_data(path).values.columns) == ["x"]  # type: ignore[union-attr]
+
+
+def test_words_for_nothing_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "".join(f"{word},1\n" for word in ("None", "none", "null", "NULL", "nan", "x")))
+    assert load_data(path).values["a"].isna().tolist() == [True] * 5 + [False]  # type: ignore[call-overload,index]
+
+
+def test_describe_says_where_no_header_was_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("1,2.5\n3,4.5\n2,1.5\n")
+    assert "no header found: the columns are named c0 to c1" in describe(path)
+    path.write_text("a,b\n1,2.5\n3,4.5\n2,1.5\n")
+    assert "no header" not in describe(path)
 
 
 def test_a_sampled_table_is_read_back_as_it_was(tmp_path: Path) -> None:
@@ -267,8 +322,22 @@ def test_unknown_names_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="./digits"):
-        assert len(load_data("digits")) == 1797
+        data = load_data("Digits")
+    assert (len(data), data.source) == (1797, "digits")
+    assert load_data("iris").source == "iris"
     assert "no pictures" in refused("./digits")
+
+
+def test_sources_are_found_again_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x.npy", X)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    expected = str((tmp_path / "x.npy").resolve())
+    for source in ("~/x.npy", Path("~/x.npy")):
+        assert load_data(source).source == expected
+    monkeypatch.chdir(tmp_path)
+    assert load_data("x.npy").source == expected
+    assert "cannot be a path" in refused("x" * 5000)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,13 @@ def test_budgets_are_read(text: str, budget: Budget) -> None:
     assert Budget.parse(str(budget)) == budget
 
 
+def test_a_budget_is_one_thing() -> None:
+    for arguments in ({}, {"seconds": -1.0}, {"steps": 0}, {"seconds": 1.0, "steps": 4}):
+        with pytest.raises(ValueError, match="budget"):
+            Budget(**arguments)  # type: ignore[arg-type]
+    assert Budget.parse(str(Budget(epochs=7.1234567))) == Budget(epochs=7.1234567)
+
+
 @pytest.mark.parametrize("text", ["0s", "-3 steps", "0 epochs", "infs"])
 def test_a_budget_that_leaves_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="budget"):

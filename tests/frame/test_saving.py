@@ -94,3 +94,125 @@ def test_the_card_has_the_numbers(model: Path) -> None:
     assert "NeuroSQL" in card
     assert "privacy" in card.lower()
     assert "2602.18216" in card
+
+
+def fit(x: Any, **more: Any) -> pf.Method:
+    run = pf.Run(progress=False, device="cpu", **more)
+    return pf.NeuroSQL(latent_dim=2, width=8).fit(x, budget="5 steps", run=run)
+
+
+def test_a_save_that_fails_keeps_the_old_model(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pf.load(model).sample(5, seed=0)
+
+    def full(*arguments: Any) -> None:
+        raise pf.StorageError("the disk is full")
+
+    other = fit(np.random.default_rng(1).normal(size=(40, 2)))
+    monkeypatch.setattr("pushforward.saving.write_atomically", full)
+    with pytest.raises(pf.StorageError, match="full"):
+        other.save(model, overwrite=True)
+    monkeypatch.undo()
+    assert np.array_equal(pf.load(model).sample(5, seed=0), before)
+    assert not (model / ".previous").exists()
+
+
+def test_a_fit_that_fails_keeps_the_old_run(model: Path) -> None:
+    before = pf.load(model).sample(5, seed=0)
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(pf.Diverged):
+        run = pf.Run(progress=False, device="cpu", out=model, overwrite=True)
+        pf.NeuroSQL(latent_dim=2, width=8, learning_rate=1e30).fit(x, budget="50 steps", run=run)
+    assert np.array_equal(pf.load(model).sample(5, seed=0), before)
+
+
+def test_overwrite_touches_nothing_that_is_not_a_run(tmp_path: Path) -> None:
+    """A project with a config.yaml of its own, and a run with a thesis beside it."""
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "config.yaml").write_text("learning: true")
+    with pytest.raises(pf.StorageError, match="other files .config.yaml"):
+        fit(x, out=tmp_path / "project", overwrite=True)
+    fit(x, out=tmp_path / "run")
+    (tmp_path / "run" / "thesis").mkdir()
+    with pytest.raises(pf.StorageError, match="other files .thesis"):
+        fit(x, out=tmp_path / "run", overwrite=True)
+    assert len(pf.load(tmp_path / "run").sample(3)) == 3
+
+
+def test_a_failed_second_fit_leaves_the_model_as_it_was() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    model = fit(x)
+    before = model.sample(4, seed=0)
+    with pytest.raises(pf.Diverged):
+        model.set_params(learning_rate=1e30).fit(np.hstack([x, x]) * 1000, budget="50 steps", run=pf.Run(device="cpu"))
+    assert np.array_equal(model.sample(4, seed=0), before)
+
+
+def test_parameters_changed_after_the_fit_are_not_saved(tmp_path: Path) -> None:
+    model = fit(np.random.default_rng(0).normal(size=(60, 3)))
+    model.set_params(latent_dim=7).save(tmp_path / "m")
+    assert pf.load(tmp_path / "m").get_params()["latent_dim"] == 2
+
+
+@pytest.mark.parametrize("key", ["run", "status", "schema", "data"])
+def test_a_config_with_a_part_missing(model: Path, key: str) -> None:
+    edit(lambda config: config.pop(key))(model)
+    with pytest.raises(pf.ModelError, match=f"{key} missing"):
+        pf.load(model)
+
+
+def test_a_conditional_run_is_resumed_with_its_labels_only(tmp_path: Path) -> None:
+    """Killed before the first checkpoint, a run given an array of labels must not become an unconditional one."""
+    x, labels = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    np.save(tmp_path / "x.npy", x)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(record: dict[str, Any]) -> None:
+        raise Killed
+
+    run = pf.Run(out=tmp_path / "r", progress=False, device="cpu", checkpoint_every=0, callback=kill)
+    with pytest.raises(Killed):
+        pf.NeuroSQL(latent_dim=2, width=8).fit(tmp_path / "x.npy", condition=labels, budget="80 steps", run=run)
+    with pytest.raises(pf.ModelError, match="give them again: resume"):
+        pf.resume(tmp_path / "r")
+    with pytest.raises(pf.ModelError, match="data differ"):
+        pf.resume(tmp_path / "r", condition=1 - labels)
+    with pytest.raises(pf.ModelError, match="data differ"):
+        pf.resume(tmp_path / "r", x + 1, condition=labels)
+    assert len(pf.resume(tmp_path / "r", condition=labels).sample(4, condition=1)) == 4
+
+
+def test_errors_speak_of_the_users_rows() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    x[59, 1] = np.nan
+    with pytest.raises(pf.DataError, match=r"\(59, 1\)"):
+        fit(x)
+
+
+def test_too_few_rows_for_the_held_out_share() -> None:
+    with pytest.raises(pf.DataError, match="use validation=0"):
+        fit(np.random.default_rng(0).normal(size=(4, 2)), validation=0.9)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, None, "7"])
+def test_seeds_that_are_none(seed: Any) -> None:
+    with pytest.raises(ValueError, match="seed: a whole number"):
+        pf.Run(seed=seed)
+    if seed is not None:
+        with pytest.raises(ValueError, match="seed: a whole number"):
+            fit(np.random.default_rng(0).normal(size=(40, 2))).sample(2, seed=seed)
+
+
+def test_numpy_integers_are_seeds_and_counts() -> None:
+    model = fit(np.random.default_rng(0).normal(size=(40, 2)))
+    assert np.array_equal(model.sample(np.int64(3), seed=np.int32(4)), model.sample(3, seed=4))  # type: ignore[arg-type]
+
+
+def test_a_wall_budget_makes_at_least_one_step_and_says_how_few() -> None:
+    with pytest.warns(UserWarning, match="steps only"):
+        model = pf.NeuroSQL(latent_dim=2, width=8).fit(
+            np.random.default_rng(0).normal(size=(40, 2)), budget="0.001s", run=pf.Run(progress=False, device="cpu")
+        )
+    assert any("loss" in record for record in model.history_)

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 import pushforward as pf
-from pushforward.residuals import LocalResiduals, neighbour_groups
+from pushforward.residuals import GaussianResiduals, LocalResiduals, neighbour_groups
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
 
@@ -80,8 +80,8 @@ def test_fixed_lattice_never_increases_the_objective() -> None:
     assert abs(steps[-1]["objective"] - best / 6) <= 1e-5 * best
 
 
-def painter() -> torch.nn.Module:
-    layers = [torch.nn.Linear(32, 256), torch.nn.SiLU(), torch.nn.Linear(256, 64), torch.nn.Unflatten(1, (1, 8, 8))]
+def painter(d: int = 32) -> torch.nn.Module:
+    layers = [torch.nn.Linear(d, 256), torch.nn.SiLU(), torch.nn.Linear(256, 64), torch.nn.Unflatten(1, (1, 8, 8))]
     return torch.nn.Sequential(*layers)
 
 
@@ -155,6 +155,17 @@ def test_the_faithful_mode_runs() -> None:
         ({"noise": "loud"}, "noise: must be one of"),
         ({"features": "random"}, "needs images"),
         ({"batch_size": 0}, "batch_size: must be positive"),
+        ({"latent_dim": 2.0}, "latent_dim: must be a whole number, got 2.0"),
+        ({"latent_dim": "2"}, "latent_dim: must be a whole number, got '2'"),
+        ({"learning_rate": float("nan")}, "learning_rate: must be a finite number, got nan"),
+        ({"lattice": "refreshed"}, "Perhaps you meant 'refresh'"),
+        ({"feature_weight": -1.0}, "feature_weight: must be 0 or more"),
+        ({"features": 3}, "features: must be one of"),
+        (
+            {"latent_dim": 2, "generator": torch.nn.Linear(2, 5)},
+            r"generator: must make \['n', 6\], but makes \['n', 5\]",
+        ),
+        ({"latent_dim": 2, "generator": torch.nn.Linear(3, 6)}, r"generator: cannot take codes of shape \[n, 2\]"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
@@ -165,11 +176,17 @@ def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None
 # ---------------------------------------------------------------------- residuals
 
 
-@pytest.mark.parametrize("n", [4, 17, 64, 101])
-def test_groups_cover_all_points(n: int) -> None:
-    groups = neighbour_groups(torch.randn(n, 3, generator=torch.Generator().manual_seed(n)), 4)
-    assert set(groups.flatten().tolist()) == set(range(n))
-    assert all(len(set(group)) == len(group) for group in groups.tolist())
+@pytest.mark.parametrize("n", [1, 3, 4, 17, 64, 101])
+def test_groups_are_disjoint_and_local(n: int) -> None:
+    points = torch.randn(n, 2, generator=torch.Generator().manual_seed(n))
+    groups = neighbour_groups(points, 4)
+    if n < 4:
+        assert set(groups.flatten().tolist()) == set(range(n))
+        return
+    assert groups.unique().numel() == groups.numel() > n / 2
+    if n > 60:
+        within = (points[groups] - points[groups].mean(1, keepdim=True)).square().sum(-1).mean()
+        assert within < 0.3 * points.var(0).sum()
 
 
 def test_local_residuals_keep_the_local_covariance_and_no_residual() -> None:
@@ -182,3 +199,160 @@ def test_local_residuals_keep_the_local_covariance_and_no_residual() -> None:
     wanted = residuals[groups].transpose(1, 2) @ residuals[groups]
     assert torch.allclose(law.factors.transpose(1, 2) @ law.factors, wanted, atol=1e-4)
     assert torch.cdist(law.factors.reshape(-1, 5), residuals).min() > 1e-3
+
+
+def test_sampled_residuals_have_the_groups_covariance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes, residuals = torch.randn(4, 2, generator=generator), torch.randn(4, 3, generator=generator)
+    law = LocalResiduals(4)
+    law.fit(codes, residuals, generator)
+    drawn = law(torch.zeros(40_000, 2), None, generator, torch.zeros(40_000, 3))
+    assert torch.allclose(drawn.T @ drawn / len(drawn), residuals.T @ residuals / 4, atol=0.03)
+
+
+def test_gaussian_residuals_have_the_scale_of_the_residuals() -> None:
+    generator = torch.Generator().manual_seed(0)
+    law = GaussianResiduals()
+    law.fit(torch.zeros(500, 2), torch.tensor([1.0, 3.0]) * torch.randn(500, 2, generator=generator), generator)
+    drawn = law(torch.zeros(20_000, 2), None, generator, torch.zeros(20_000, 2))
+    assert torch.allclose(drawn.std(0), torch.tensor([1.0, 3.0]), rtol=0.1)
+
+
+def test_residuals_never_come_from_another_class() -> None:
+    """Ten classes whose residuals lie on ten axes."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat_interleave(9)
+    law = LocalResiduals(4)
+    law.fit(torch.randn(90, 3, generator=generator), torch.eye(10)[labels], generator, labels)
+    drawn = law(torch.randn(90, 3, generator=generator), labels, generator, torch.zeros(90, 10))
+    assert torch.equal(drawn.abs().argmax(1), labels)
+    assert (drawn.abs() > 1e-4).sum(1).max() == 1
+
+
+# ---------------------------------------------------------------------- the algorithm, step by step
+
+
+def labelled(n: int = 240) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes with means far apart."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 3
+    return rng.normal(size=(n, 4)) + 20 * np.eye(3, 4)[labels], labels
+
+
+def fitted(x: np.ndarray, budget: str = "200 steps", condition: Any = None, seed: int = 0, **arguments: Any) -> Any:
+    settings = {"latent_dim": 2, "width": 16, **arguments}
+    return pf.NeuroSQL(**settings).fit(
+        x, condition=condition, budget=budget, run=pf.Run(validation=0, seed=seed, **QUIET)
+    )
+
+
+def test_a_refreshed_lattice_is_fresh_and_a_fixed_one_is_not() -> None:
+    """Codes after a short and a longer fit: equal as sets on a fixed lattice, different on a refreshed one."""
+    x = linear_gaussian(100)
+
+    def codes(lattice: Any, budget: str) -> torch.Tensor:
+        return fitted(x, budget, lattice=lattice, reassign_every=5).law_.codes.sort(0).values
+
+    assert torch.equal(codes("fixed", "30 steps"), codes("fixed", "60 steps"))
+    assert not torch.equal(codes("refresh", "30 steps"), codes("refresh", "60 steps"))
+
+
+def test_each_class_holds_a_whole_lattice_and_its_own_rows() -> None:
+    x, labels = labelled()
+    model = fitted(x, condition=labels)
+    for k in range(3):
+        codes = model.law_.codes[model.law_.code_labels == k]
+        assert len(codes) == 80
+        assert codes.mean(0).abs().max() < 0.15  # a lattice of the class alone is centred and spread like the Gaussian
+        assert (codes.std(0) - 1).abs().max() < 0.15
+    for k in range(3):
+        made = model.sample(50, seed=0, condition=k)
+        assert (np.linalg.norm(made - 20 * np.eye(3, 4)[k], axis=1) < 8).all()
+
+
+def test_encoding_stays_within_the_class() -> None:
+    x, labels = labelled()
+    model = fitted(x, "600 steps", condition=labels, latent_dim=3)
+    target = model.schema_.encode(x)
+    codes = torch.as_tensor(labels)
+    found = model.law_._nearest_code(target, codes)
+    images = model.law_.decode(model.law_.codes, model.law_.code_labels).detach()
+    distance = torch.cdist(target.double(), images.double())
+    distance[codes[:, None] != model.law_.code_labels[None]] = torch.inf
+    assert torch.equal(found, model.law_.codes[distance.argmin(1)])
+
+
+def test_the_law_samples_from_the_averaged_network() -> None:
+    """With decay 0 the average is the network itself, so the two laws differ although training is the same."""
+    x = linear_gaussian(100)
+    plain, averaged = (fitted(x, "40 steps", ema_decay=decay, reassign_every=1000) for decay in (0.0, 0.99))
+    assert plain.history_[0]["loss"] == averaged.history_[0]["loss"]
+    weights = [torch.cat([p.flatten() for p in model.law_.generator.parameters()]) for model in (plain, averaged)]
+    assert (weights[0] - weights[1]).norm() > 1e-3 * weights[0].norm()
+
+
+def test_principal_scores_begin_nearer_than_a_random_pairing() -> None:
+    x = linear_gaussian(200)
+    first = [
+        next(
+            r["objective_before"]
+            for r in fitted(x, "30 steps", initial=initial, lattice="fixed").history_
+            if "objective_before" in r
+        )
+        for initial in ("pca", "random")
+    ]
+    assert first[0] < 0.9 * first[1]
+
+
+def test_momentum_blends_codes_and_the_pairing_settles() -> None:
+    x = linear_gaussian(150)
+    model = fitted(x, "1500 steps", lattice="fixed", latent="ball", momentum=0.5, initial="random", noise="none")
+    changes = [record["changed"] for record in model.history_ if "changed" in record]
+    assert np.mean(changes[:2]) > 0.3
+    assert np.mean(changes[-5:]) < 0.1
+    assert model.law_.codes.norm(dim=1).max() <= 1 + 1e-5
+
+
+def test_one_dimensional_fixed_lattice_is_the_quantiles() -> None:
+    model = fitted(np.random.default_rng(0).normal(size=(50, 1)), "10 steps", latent_dim=1, lattice="fixed")
+    levels = torch.arange(1, 51, dtype=torch.float64) / 51
+    assert torch.allclose(model.law_.codes.sort(0).values[:, 0].double(), torch.special.ndtri(levels), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("latent", "radius"),
+    [("ball", lambda z: np.linalg.norm(z, axis=1)), ("uniform", lambda z: np.abs(2 * z - 1).max(1))],
+)
+def test_codes_stay_inside_a_bounded_latent_law(latent: Any, radius: Any) -> None:
+    x = linear_gaussian(200)
+    model = fitted(x, "300 steps", latent=latent)
+    z = model.encode(x + 2.0)
+    assert radius(z).max() < 1.02
+    between = model.law_.between(torch.as_tensor(z[:50]), torch.as_tensor(z[50:100]), 7)
+    assert radius(between.numpy()).max() < 1.02
+
+
+def test_dropout_is_off_when_codes_and_residuals_are_kept() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Linear(2, 64), torch.nn.SiLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 6)
+    )
+    x = linear_gaussian(150)
+    model = fitted(x, "100 steps", generator=network)
+    residual = model.schema_.encode(x) - model.law_.decode(model.law_.codes).detach()
+    assert torch.isclose(model.law_.noise_variance, residual.square().mean(), rtol=1e-4)
+
+
+def test_bare_images_near_training_rows_are_noticed() -> None:
+    """Refreshed lattice, eighty rows, far too many steps, and residuals that hide it: the warning looks at bare images."""
+    digits: Any = pf.load_data("digits").values[:160]
+    model = pf.NeuroSQL(latent_dim=4, generator=painter(4))
+    with pytest.warns(UserWarning, match="bare images"):
+        model.fit(digits, budget="3000 steps", run=pf.Run(validation=0.5, **QUIET))
+
+
+def test_a_perfect_generator_is_not_accused() -> None:
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(300, 2))
+        model = pf.NeuroSQL(latent_dim=2, lattice="fixed", generator=torch.nn.Linear(2, 2), learning_rate=0.02)
+        model.fit(x, budget="300 steps", run=pf.Run(validation=0.3, seed=seed, **QUIET))
+        assert model.warnings_ == []

@@ -29,6 +29,17 @@ def to_array(values: object) -> Array:
     return array
 
 
+def check_container(values: object) -> None:
+    """Refuse a single number, and tensors whose values cannot be reached."""
+    if isinstance(values, torch.Tensor):
+        _check_tensor(values)
+    if np.ndim(values) == 0:  # type: ignore[arg-type]
+        raise DataError(
+            "The data have 0 axes: a single number, not rows. Fix: give an array [n, d], one sample a row, such as "
+            "np.array([[1.0], [2.0]])."
+        )
+
+
 def check_rows(n: int) -> None:
     """Refuse data with no row or a single row: neither has a law that could be learned."""
     if n == 0:
@@ -88,11 +99,20 @@ def column_ranges(array: Array) -> tuple[Floats, Floats]:
 
 
 def _tensor_array(values: torch.Tensor) -> Array:
-    if values.layout != torch.strided:
-        raise DataError(f"The tensor has layout {values.layout}. Fix: give a dense tensor, x.to_dense().")
+    _check_tensor(values)
     dense = values.detach().cpu()
     array: Array = (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
     return array
+
+
+def _check_tensor(values: torch.Tensor) -> None:
+    if values.layout != torch.strided:
+        raise DataError(f"The tensor is sparse (layout {values.layout}). Fix: give a dense tensor, x.to_dense().")
+    if values.device.type == "meta":
+        raise DataError(
+            f"The tensor lies on the meta device: it has a shape, {list(values.shape)}, but no values. Fix: give a "
+            "tensor with values, on the CPU or a GPU."
+        )
 
 
 def _plain_array(values: object) -> Array:

@@ -13,7 +13,7 @@ from pushforward.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING_TEXT = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
+MISSING_TEXT = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none")
 """What counts as a missing value in a csv file, and in a text column that otherwise holds numbers."""
 
 Plain = str | int | float | bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,25 +17,40 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+_RUN_FILES = ("model.safetensors", "checkpoint.pt", "history.jsonl")  # one of them beside config.yaml marks a saved run
+
+
+class _Picture(NamedTuple):
+    """Pixels as read, and whether their colours come from a palette, so that grey ones look like colour."""
+
+    pixels: Array
+    palette: bool
+
+    @property
+    def grey_palette(self) -> bool:
+        """Whether all colours of the palette in use are grey."""
+        shades = self.pixels
+        return self.palette and shades.ndim == 3 and bool((shades == shades[..., :1]).all())
 
 
 def read_folder(folder: Path) -> Data:
     """All pictures of a folder in the order of their names; sub-folders, where there are some, are the labels.
 
-    Hidden files are skipped. Transparent pictures are laid on white. Turned photographs are set upright. Grey pictures
-    give ``[n, h, w]``, colour pictures ``[n, h, w, 3]``.
+    Hidden files and folders, and sub-folders that are saved runs of this library, are skipped. Transparent pictures are
+    laid on white. Turned photographs are set upright. Grey pictures, also those with a palette, give ``[n, h, w]``,
+    colour pictures ``[n, h, w, 3]``.
 
     Raises:
-        DataError: naming the file, for an unreadable picture, mixed sizes, or grey mixed with colour.
+        DataError: naming the file, for an unreadable picture, mixed sizes, or grey mixed with colour, or mixed depths.
     """
     files = _pictures_in(folder)
     labels, names = _folder_labels(folder, files)
-    return Data(_stack(files, [_pixels(file) for file in files]), labels, folder.resolve().name, names)
+    return Data(_stack(files, _flattened([_open(file) for file in files])), labels, folder.resolve().name, names)
 
 
 def read_picture(path: Path) -> Data:
     """One picture as an array of one row."""
-    return Data(_pixels(path)[None], name=path.stem)
+    return Data(_flattened([_open(path)])[0][None], name=path.stem)
 
 
 def export_images(values: object, folder: str | Path) -> list[Path]:
@@ -66,15 +81,23 @@ def export_images(values: object, folder: str | Path) -> list[Path]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    found = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file.relative_to(folder))]
+    seen = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file.relative_to(folder))]
+    runs = {file.parent for file in seen if file.name == "config.yaml" and _is_run(file.parent)} - {folder}
+    found = [file for file in seen if runs.isdisjoint(file.parents)]
     pictures = [file for file in found if file.suffix.lower() in PICTURES]
     if not pictures:
         held = f"holds {len(found)} other files, such as {found[0].name}" if found else "is empty"
+        held += f"; {len(runs)} folders in it are saved runs and are not read" if runs else ""
         raise DataError(
             f"The folder {folder} has no pictures ({', '.join(PICTURES)}): it {held}. "
             "Fix: name the folder with the pictures, or the one data file that you mean."
         )
     return pictures
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether the folder with a config.yaml is a run of this library, whose pictures are samples and not data."""
+    return any((folder / name).is_file() for name in _RUN_FILES)
 
 
 def _hidden(relative: Path) -> bool:
@@ -95,21 +118,30 @@ def _folder_labels(folder: Path, files: list[Path]) -> tuple[Array | None, tuple
     return numbers, tuple(str(name) for name in names)
 
 
-def _pixels(path: Path) -> Array:
+def _flattened(pictures: list[_Picture]) -> list[Array]:
+    """The pixels; pictures with a palette become grey where all pictures are grey."""
+    grey = all(picture.pixels.ndim == 2 or picture.grey_palette for picture in pictures)
+    return [picture.pixels[..., 0] if grey and picture.palette else picture.pixels for picture in pictures]
+
+
+def _open(path: Path) -> _Picture:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
             picture.load()
-            return np.asarray(_plain_mode(ImageOps.exif_transpose(picture)))
+            pixels = np.asarray(_plain_mode(ImageOps.exif_transpose(picture)))
+            return _Picture(pixels, pixels.ndim == 3 and (picture.mode in ("P", "PA") or picture.format == "GIF"))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"The picture {path} cannot be read: {error}. Fix: replace or remove the file.") from error
 
 
 def _plain_mode(picture: Image.Image) -> Image.Image:
     """Grey (8, 16 or 32 bits) or RGB; anything transparent is laid on white."""
-    if picture.mode in ("L", "RGB", "F") or picture.mode.startswith("I"):
+    if picture.mode in ("RGB", "F") or picture.mode.startswith("I"):
         return picture if "transparency" not in picture.info else _on_white(picture.convert("RGBA"))
+    if picture.mode == "L":
+        return picture if "transparency" not in picture.info else _on_white(picture.convert("RGBA")).convert("L")
     if picture.mode == "1":
         return picture.convert("L")
     if picture.mode in ("LA", "La"):
@@ -127,6 +159,7 @@ def _on_white(picture: Image.Image) -> Image.Image:
 def _stack(files: list[Path], arrays: list[Array]) -> Array:
     _refuse_mixture(files, [_size_text(array) for array in arrays], "sizes", "resize or crop them to one size")
     _refuse_mixture(files, [_mode_text(array) for array in arrays], "modes", "convert all to colour or all to grey")
+    _refuse_mixture(files, [_depth_text(array) for array in arrays], "depths", "convert all to the same number of bits")
     return np.stack(arrays)
 
 
@@ -143,8 +176,11 @@ def _size_text(array: Array) -> str:
 
 
 def _mode_text(array: Array) -> str:
-    colour = "grey" if array.ndim == 2 else "colour"
-    return colour if array.dtype == np.uint8 else f"{colour} {array.dtype}"
+    return "grey" if array.ndim == 2 else "colour"
+
+
+def _depth_text(array: Array) -> str:
+    return f"of {8 * array.dtype.itemsize} bits a value ({array.dtype})"
 
 
 def _shades(array: Array) -> Array:

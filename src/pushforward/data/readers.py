@@ -55,7 +55,7 @@ def load_data(source: object) -> Data:
     if isinstance(source, Data):
         return source
     if isinstance(source, (str, Path)):
-        return replace(_from_path(source), source=_found_again(source))
+        return _from_text(source)
     if isinstance(source, DataLoader):
         return read_loader(source)
     if isinstance(source, Dataset):
@@ -72,12 +72,28 @@ def describe(source: object) -> str:
         DataError: where the data cannot be used.
     """
     data = load_data(source)
-    return "\n".join([f"{data.name}: {fit_schema(data).summary()}", _label_line(data)])
+    return "\n".join([f"{data.name}: {fit_schema(data).summary()}", _label_line(data), *data.notes])
 
 
-def _found_again(source: str | Path) -> str:
-    """How to find the data again from any folder: an absolute path, or the name of a set."""
-    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+def _from_text(source: str | Path) -> Data:
+    """A known set, or else a file or folder; ``.source`` finds the same data again from any folder."""
+    path = _path_of(source)
+    if isinstance(source, str) and standard_name(source) in named_sets():
+        if path.exists():
+            warnings.warn(f"{source!r} is read as the known data set; write './{source}' for the path.", stacklevel=3)
+        return replace(load_named(source), source=standard_name(source))
+    return replace(_from_path(str(source), path), source=str(path.resolve()))
+
+
+def _path_of(source: str | Path) -> Path:
+    """The path with ``~`` written out; DataError for text that cannot be a path."""
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        shown = str(source) if len(str(source)) < 80 else f"{str(source)[:80]}..."
+        raise DataError(f"{shown!r} cannot be a path: {error}. Fix: write the whole path of the data.") from error
+    return path
 
 
 def _from_memory(source: object) -> Data:
@@ -92,16 +108,11 @@ def _from_memory(source: object) -> Data:
     )
 
 
-def _from_path(source: str | Path) -> Data:
-    path = Path(source).expanduser()
-    if isinstance(source, str) and standard_name(source) in named_sets():
-        if path.exists():
-            warnings.warn(f"{source!r} is read as the known data set; write './{source}' for the path.", stacklevel=3)
-        return load_named(source)
+def _from_path(source: str, path: Path) -> Data:
     if path.is_dir():
         return read_folder(path)
     if not path.exists():
-        raise DataError(_nothing_there(str(source), path))
+        raise DataError(_nothing_there(source, path))
     return _reader_for(path)(path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushforward.data.checks import is_frame
+from pushforward.data.checks import check_container, is_frame
 from pushforward.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Data:
         name: for titles.
         label_names: the name of label 0, 1, ... where the source has them.
         source: absolute path or name of the set, for reading the same data again; None for data in memory.
+        notes: what the reader had to assume, one sentence each; ``describe`` shows them.
     """
 
     values: Values
@@ -35,6 +36,7 @@ class Data:
     name: str = "data"
     label_names: tuple[str, ...] | None = None
     source: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.labels) != len(self):
@@ -47,15 +49,20 @@ class Data:
 
 
 def take_rows(values: object, index: NDArray[Any]) -> object:
-    """The rows ``index`` (int ``[k]``) of an array, a tensor, a DataFrame (renumbered from 0) or a Data."""
+    """The rows ``index`` (int ``[k]``) of an array, a tensor, a DataFrame (renumbered from 0) or a Data.
+
+    Raises:
+        DataError: the values have no rows to take: a single number, a sparse tensor or one without values.
+    """
     if isinstance(values, Data):
         labels = None if values.labels is None else values.labels[index]
         return Data(take_rows(values.values, index), labels, values.name, values.label_names)  # type: ignore[arg-type]
     if is_frame(values):
         return values.iloc[index].reset_index(drop=True)
+    check_container(values)
     if isinstance(values, torch.Tensor):
         return values[torch.as_tensor(np.asarray(index), device=values.device)]
-    return np.asarray(values)[index]
+    return np.asanyarray(values)[index]  # a masked array keeps its mask, so that it is refused later
 
 
 def split_rows(

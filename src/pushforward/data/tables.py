@@ -42,7 +42,7 @@ class TableCoder:
         columns = tuple(column for column in found.values() if column is not None)
         coder = TableCoder(columns, tuple(name for name, column in found.items() if column is None))
         coder._refuse_constant()
-        _warn(coder, [c.name for c in columns if c.kind == "number" and is_text(frame[c.name])])
+        _warn(coder, frame[[c.name for c in columns if c.kind == "number" and is_text(frame[c.name])]])
         return coder
 
     def encode(self, frame: pd.DataFrame) -> Array:
@@ -124,11 +124,17 @@ def _check_names(frame: pd.DataFrame) -> None:
         raise DataError(f"Column names must be text or whole numbers, not {odd[0]!r}. Fix: set df.columns.")
 
 
-def _warn(coder: TableCoder, text_numbers: list[Any]) -> None:
+def _warn(coder: TableCoder, numbers: pd.DataFrame) -> None:
+    """Say what is left out, and which columns of ``numbers`` (text or objects) come back in another form."""
+    from pandas.api.types import infer_dtype
+
+    text = [name for name in numbers.columns if infer_dtype(numbers[name], skipna=True) == "string"]
+    objects = [name for name in numbers.columns if name not in text]
     constant = [column.name for column in coder.columns if column.kind == "constant"]
     _warn_named(constant, "hold one value in every row: they are left out of the model and put back in samples")
     _warn_named(list(coder.left_out), "hold dates or times, which are not modelled: they are left out")
-    _warn_named(text_numbers, "hold numbers as text: they are read as numbers, and samples have numbers there")
+    _warn_named(text, "hold numbers as text: they are read as numbers, and samples have numbers there")
+    _warn_named(objects, "hold numbers as Python objects: samples have plain numbers there")
 
 
 def _warn_named(names: list[Any], what: str) -> None:

@@ -11,6 +11,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pushforward.data.dtypes import MISSING_TEXT
 from pushforward.data.rows import Data
 from pushforward.errors import DataError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$")
+_COMMA_CELL = re.compile(r"""(?:^|[;\t|])\s*"?[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+"?\s*(?=[;\t|\r\n]|$)""", re.MULTILINE)
+_WITH_DOTS = r"\s*[+-]?\d{1,3}(\.\d{3})*(,\d+)?\s*"  # 1.000,50: dots between thousands, a comma before decimals
 _LOOK_AT = 1000  # lines that decide about separator and header
 _LOOK_AT_CHARACTERS = 1_000_000
 
@@ -77,19 +81,19 @@ def _table(path: Path, text: str, separator: str) -> Data:
     frame = _parse(path, text, separator, header)
     if not header:
         frame.columns = [f"c{i}" for i in range(frame.shape[1])]
-    return Data(_tidy(frame, path), name=path.name.split(".")[0])
+    names = "c0" if frame.shape[1] == 1 else f"c0 to c{frame.shape[1] - 1}"
+    notes = () if header else (f"no header found: the columns are named {names}",)
+    return Data(_tidy(frame, path), name=path.name.split(".")[0], notes=notes)
 
 
 def _parse(path: Path, text: str, separator: str, header: bool) -> pd.DataFrame:
     import pandas as pd
 
+    commas = separator in ";\t|" and _COMMA_CELL.search(text) is not None
+    sep, first, decimal = r"\s+" if separator == " " else separator, 0 if header else None, "," if commas else "."
     try:
-        return _read_csv(
-            text,
-            sep=r"\s+" if separator == " " else separator,
-            header=0 if header else None,
-            decimal="," if separator == ";" and re.search(r"\d,\d", text[:2000]) else ".",
-        )
+        frame = _read_csv(text, sep=sep, header=first, decimal=decimal)
+        return _without_dots(frame) if commas else frame
     except pd.errors.ParserWarning as error:
         raise DataError(f"{path}: some lines have more cells than the first one. Fix: complete the header.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
@@ -112,6 +116,20 @@ def _read_csv(text: str, sep: str, header: int | None, decimal: str) -> pd.DataF
             index_col=False,
             low_memory=False,
         )
+
+
+def _without_dots(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns such as 1.000,50 and 12,5 as numbers."""
+    for i, column in enumerate(frame.items()):
+        present = column[1].dropna()
+        if _plain_numbers(present.dtype) or not len(present):
+            continue
+        text = column[1].astype("string")
+        numbers = text.str.fullmatch(_WITH_DOTS)
+        if bool(numbers.dropna().all()) and bool(text.str.contains(",", regex=False).any()):
+            plain = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+            frame.isetitem(i, plain.to_numpy(dtype=np.float64, na_value=np.nan))
+    return frame
 
 
 def _tidy(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pushforward.data.packing import Floats, listed, pack, unpack
 from pushforward.errors import DataError
 
 _WIDENING = 0.05  # of the range: how far a decoded float may lie outside the training data
+_FARTHEST = 1e6  # standard deviations: values farther out are encoded as if they were that far, for float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +52,16 @@ class VectorCoder:
         return VectorCoder(mean, scale, low, high, str(array.dtype))
 
     def encode(self, array: Array) -> Array:
-        """``[n, d]`` as float32 ``[n, columns that vary]``, standardised."""
+        """``[n, d]`` as float32 ``[n, columns that vary]``, standardised; at most a million deviations from the mean."""
         if array.ndim != 2 or array.shape[1] != len(self.mean):
             raise DataError(
                 f"An array of shape {list(array.shape)} was given to a model of vectors [n, {len(self.mean)}]. "
                 "Fix: give the same columns in the same order."
             )
         keep = self.scale > 0
-        return ((array[:, keep] - self.mean[keep]) / self.scale[keep]).astype(np.float32)
+        with np.errstate(over="ignore"):
+            scaled = (array[:, keep] - self.mean[keep]) / self.scale[keep]
+        return np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
 
     def decode(self, x: Array) -> Array:
         """Encoded rows in the user's dtype; floats stay within 5 % of the training range, integers inside it."""

@@ -1,0 +1,60 @@
+"""Constructor arguments checked against their type hints, so that no method writes these checks again."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pushforward.errors import nearest_name
+
+
+def check_parameters(owner: object, values: dict[str, Any]) -> None:
+    """Refuse values that do not fit the type hints of the constructor of ``owner``.
+
+    Raises:
+        ValueError: naming the argument, its value and what is allowed.
+    """
+    init: Any = type(owner).__init__
+    hints = get_type_hints(init)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            close = nearest_name(value, _choices(hints[name])) if isinstance(value, str) else ""
+            raise ValueError(f"{name}: must be {_described(hints[name])}, got {value!r}.{close}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return isinstance(value, (str, int, bool)) and value in get_args(hint)
+    check = _CHECKS.get(hint)
+    if check is not None:
+        return check(value)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+_CHECKS: dict[Any, Callable[[Any], bool]] = {
+    int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value),
+    bool: lambda value: isinstance(value, bool),
+    type(None): lambda value: value is None,
+}
+_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", type(None): "None"}
+
+
+def _choices(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [str(choice) for choice in get_args(hint)]
+    return [choice for part in get_args(hint) for choice in _choices(part)]
+
+
+def _described(hint: Any) -> str:
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_described(part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
+    return _WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}")
