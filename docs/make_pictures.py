@@ -30,6 +30,7 @@ def panel(name: str, data: Data, model: pf.Method, columns: int) -> None:
 
 
 def main() -> None:
+    """Digits always, Fashion-MNIST where the data are."""
     HERE.mkdir(exist_ok=True)
     digits = load_data("digits")
     panel("digits", digits, pf.NeuroSQL().fit(digits), 12)
@@ -39,7 +40,7 @@ def main() -> None:
         return
     fashion = load_data("fashion-mnist")
     some = Data(np.asarray(fashion.values)[:2000], None, "fashion-mnist, 2000 images")
-    panel("fashion", some, pf.NeuroSQL().fit(some, budget="3min"), 10)
+    panel("fashion", some, pf.NeuroSQL().fit(some, budget="4000 steps"), 10)
 
 
 if __name__ == "__main__":

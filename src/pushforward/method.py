@@ -237,9 +237,9 @@ class Method(ABC):
             "rows": len(train_rows),
             "held_out": len(held_rows),
         }
-        if isinstance(condition, str):
+        if isinstance(condition, (str, int)):
             info["condition"] = condition
-        info["labels_given"] = condition is not None and not isinstance(condition, str)
+        info["labels_given"] = condition is not None and not isinstance(condition, (str, int))
         return _Prepared(train, held, schema, fitted, train_rows, held_rows, info)
 
     def _adopt(self, prepared: _Prepared, run: Run, fingerprint: str) -> None:
@@ -434,7 +434,7 @@ class Method(ABC):
             if condition is not None:
                 raise ValueError(_NO_LABELS)
             return self.schema_.encode(loaded.values).to(device), None
-        named = self.condition_.column or "labels"
+        named = self.condition_.column if self.condition_.column is not None else "labels"
         if condition is None and self.condition_.column is None and loaded.labels is None:
             raise DataError("condition: this model has classes; give a label, or one a row: condition=....")
         values, labels, _ = split_condition(loaded, named if condition is None else _spread(condition, len(loaded)))
@@ -456,7 +456,8 @@ class Method(ABC):
         """Back to the data's kind; the label column of a table returns to its place."""
         values: Any = self.schema_.decode(x)
         if codes is not None and self.condition_ is not None and self.condition_.column is not None:
-            values.insert(self.condition_.position, self.condition_.column, self.condition_.labels(codes))
+            place = min(self.condition_.position, len(values.columns))
+            values.insert(place, self.condition_.column, self.condition_.labels(codes))
         return values
 
     def _require(self, ability: str) -> None:
@@ -539,6 +540,8 @@ def _positive(n: object, name: str) -> int:
 
 def _spread(condition: object, n: int) -> Any:
     """One label stands for all ``n`` rows."""
+    if isinstance(condition, Tensor):
+        condition = condition.detach().cpu().numpy()
     if isinstance(condition, str) or np.ndim(np.asarray(condition, dtype=object)) == 0:
         return np.array([condition] * n, dtype=object)
     return condition

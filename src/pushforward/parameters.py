@@ -38,8 +38,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 _CHECKS: dict[Any, Callable[[Any], bool]] = {
-    int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
-    float: lambda value: isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value),
+    int: lambda value: not isinstance(value, bool) and isinstance(value, Integral),
+    float: lambda value: not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value),
     bool: lambda value: isinstance(value, bool),
     type(None): lambda value: value is None,
 }

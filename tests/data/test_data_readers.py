@@ -322,7 +322,7 @@ def test_unknown_names_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="./digits"):
-        data = load_data("Digits")
+        data = load_data("digits")
     assert (len(data), data.source) == (1797, "digits")
     assert load_data("iris").source == "iris"
     assert "no pictures" in refused("./digits")

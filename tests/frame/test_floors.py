@@ -92,7 +92,8 @@ def test_importing_loads_nothing_heavy() -> None:
         "lap",
         "pyarrow",
     ]
-    code = f"import sys, torch; before = set(sys.modules); import pushforward; print([m for m in {heavy} if m in set(sys.modules) - before])"
+    seen = f"print([m for m in {heavy} if m in set(sys.modules) - before])"
+    code = f"import sys, torch; before = set(sys.modules); import pushforward; {seen}"
     assert run_python(code).strip() == "[]"
 
 

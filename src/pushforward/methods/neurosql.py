@@ -349,8 +349,8 @@ class NeuroSQL(Method):
         ratio = lattice_advantage(law, lattice_of(law.latent, len(law.codes), generator=generator), held[:2000])
         if ratio < 0.92:
             found.append(
-                f"lattice points give better images than fresh ones: held-out rows are at {ratio:.2f} of the squared distance. The generator "
-                "memorises the lattice. Use lattice='refresh', a smaller latent_dim or more data."
+                f"lattice points give better images than fresh ones: held-out rows are at {ratio:.2f} of the squared distance. The "
+                "generator memorises the lattice. Use lattice='refresh', a smaller latent_dim or more data."
             )
         return found
 

@@ -258,10 +258,8 @@ class SQL(Method):
             f"basis: at least {_FEWEST} spline functions a factor are needed, got {d}.": d < _FEWEST,
             f"basis: {q} factors of {d} functions make {q * d} coefficients a column, too many for {rows}; lower basis "
             f"(to no less than {_FEWEST}) or latent_dim, or give more rows.": q * d >= n,
-            f"smoothing: must be positive, got {self.smoothing}; try 0.1.": not 0 < self.smoothing < math.inf,
+            f"smoothing: must be positive, got {self.smoothing}; try 0.1.": self.smoothing <= 0,
             f"starts: must be at least 1, got {self.starts}.": self.starts < 1,
-            f"assignment: must be 'exact' or 'greedy', got {self.assignment!r}.": self.assignment not in ("exact", "greedy"),
-            f"noise: must be one of {', '.join(map(repr, RESIDUALS))}, got {self.noise!r}.": self.noise not in RESIDUALS,
         }
         for message, wrong in problems.items():
             if wrong:
