@@ -176,6 +176,7 @@ def _resume(arguments: list[str]) -> int:
     from pushforward.data import load_data
     from pushforward.errors import ModelError
     from pushforward.saving import read_config, resume
+    from pushforward.world import World
 
     def form(run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")], data: str | None = None) -> tuple[Path, str | None]:
         """Continue an interrupted fit.
@@ -192,7 +193,7 @@ def _resume(arguments: list[str]) -> int:
         raise ModelError(f"the run in {folder} was fitted to data in memory; give them with --data.")
     data = load_data(source)
     method = resume(folder, data, progress=True)
-    return _close(method, data, folder, leader=True)
+    return _close(method, data, folder, leader=World.join().leader)
 
 
 def _close(method: Method, data: Any, out: Path, *, leader: bool) -> int:

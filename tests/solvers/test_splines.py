@@ -142,12 +142,16 @@ def test_rank_regression(weighted: bool) -> None:
     x, weights = normal(n, 4, seed=3), holes(n, 4) if weighted else None
     weight = torch.ones_like(x) if weights is None else weights
     fit = regression.fit(x, ranks, weights)
-    assert fit.misfit == pytest.approx(float((weight * fit.residuals.square()).sum()))
+    residuals = regression.residuals(x, ranks, fit.coefficients)
+    assert fit.misfit == pytest.approx(float((weight * residuals.square()).sum()))
     parts = [regression.psi[ranks[l]] @ fit.coefficients[5 * l : 5 * l + 5] for l in range(q)]
-    torch.testing.assert_close(sum(parts) + fit.residuals, x)
+    torch.testing.assert_close(sum(parts) + residuals, x)
     for l in range(q):
-        alone, b = regression.without(fit, ranks, l)
-        torch.testing.assert_close(alone - regression.psi[ranks[l]] @ b, fit.residuals)
+        curve = regression.psi @ fit.coefficients[5 * l : 5 * l + 5]
+        gaps = ((residuals + parts[l])[:, None] - curve[None]).square()
+        wanted = (gaps * weight[:, None]).sum(-1)
+        got = regression.distances(x, ranks, fit.coefficients, l, weights)
+        torch.testing.assert_close(got - got[:, :1], wanted - wanted[:, :1])
     shares = regression.shares(x, ranks, weights)
     assert float(shares.sum()) == pytest.approx(float((weight * x.square()).sum()) - fit.misfit)
     other = regression.fit(x, ranks.flip(1), weights)

@@ -146,10 +146,9 @@ def codes_of(ranks: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AdditiveFit:
-    """An additive regression: coefficients ``[q d, p]``, residuals ``[n, p]``, their (weighted) sum of squares, and that with penalty."""
+    """An additive regression: coefficients ``[q d, p]``, (weighted) sum of squared residuals, and that with the penalty."""
 
     coefficients: Tensor
-    residuals: Tensor
     misfit: float
     objective: float
 
@@ -181,22 +180,43 @@ class RankRegression:
         return penalised_fit(self._design(ranks), x, self.penalty, weights)
 
     def fit(self, x: Tensor, ranks: Tensor, weights: Tensor | None = None) -> AdditiveFit:
-        """The regression with its residuals and objective."""
+        """The regression with its objective."""
         b = self.coefficients(x, ranks, weights)
-        residuals = x - self._design(ranks) @ b
-        misfit = float(_weighted(residuals.square(), weights).sum())
-        return AdditiveFit(b, residuals, misfit, misfit + float((b * (self.penalty @ b)).sum()))
+        misfit = float(_weighted(self.residuals(x, ranks, b).square(), weights).sum())
+        return AdditiveFit(b, misfit, misfit + float((b * (self.penalty @ b)).sum()))
 
-    def without(self, fit: AdditiveFit, ranks: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-        """Rows ``[n, p]`` less all factors but one, and that one's coefficients ``[d, p]``."""
-        b = fit.coefficients[factor * self.basis : (factor + 1) * self.basis]
-        return fit.residuals + self.psi[ranks[factor]] @ b, b
+    def residuals(self, x: Tensor, ranks: Tensor, coefficients: Tensor) -> Tensor:
+        """Rows less their fit, ``[n, p]``."""
+        return torch.addmm(x, self._design(ranks), coefficients, alpha=-1)
+
+    def distances(
+        self,
+        x: Tensor,
+        ranks: Tensor,
+        coefficients: Tensor,
+        factor: int,
+        weights: Tensor | None = None,
+        *,
+        every: int = 1,
+    ) -> Tensor:
+        """Squared distances ``[m, n]`` of rows ``[m, p]`` with ranks ``[q, m]``, less all factors but one, from that one's curve.
+
+        Without weights they are up to a constant of each row, which no assignment depends on. Only each ``every``-th point of
+        the curve is looked at.
+        """
+        mine = slice(factor * self.basis, (factor + 1) * self.basis)
+        b, others, psi = coefficients[mine], self._design(ranks), self.psi[::every]
+        others[:, mine] = 0
+        if weights is not None:
+            return curve_distances(x - others @ coefficients, b, psi, weights)
+        linear = x @ b.T - others @ (coefficients @ b.T)
+        return torch.addmm(((psi @ (b @ b.T)) * psi).sum(1), linear, psi.T, alpha=-2)
 
     def shares(self, x: Tensor, ranks: Tensor, weights: Tensor | None = None) -> Tensor:
         """Sums of squares that the factors explain, ``<part_l, x + e>``, ``[q]``: they add up to ``|x|^2 - |e|^2``."""
-        fit = self.fit(x, ranks, weights)
-        parts = self.psi[ranks] @ fit.coefficients.unflatten(0, (self.factors, self.basis))
-        shares: Tensor = (parts * _weighted(x + fit.residuals, weights)).sum((1, 2))
+        b = self.coefficients(x, ranks, weights)
+        parts = self.psi[ranks] @ b.unflatten(0, (self.factors, self.basis))
+        shares: Tensor = (parts * _weighted(x + self.residuals(x, ranks, b), weights)).sum((1, 2))
         return shares
 
     def _design(self, ranks: Tensor) -> Tensor:
