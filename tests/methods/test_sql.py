@@ -272,7 +272,7 @@ def errors(missing_share: Callable[[np.random.Generator], Any], seed: int) -> tu
     return agreement(z, weighted.codes_), agreement(z, plain.codes_), error(filled), error(other)
 
 
-def test_missing_at_random_is_better_than_zeroing() -> None:
+def test_missing_at_random_fills_in_better_than_zeroing_at_equal_codes() -> None:
     """20 % at random: zeroing shrinks all functions alike, so codes survive, but what it fills in is worse."""
     found = np.mean([errors(lambda rng: 0.2, seed) for seed in range(2)], axis=0)
     assert found[0] > found[1] - 0.005

@@ -55,7 +55,11 @@ def test_construction_follows_the_global_generator() -> None:
 
 
 def test_generator_follows_the_event_shape() -> None:
-    assert isinstance(nets.generator(2, (1, 8, 8)), nets.ConvGenerator)
+    image = nets.generator(2, (1, 8, 9))
+    assert any(isinstance(part, nets.ConvGenerator) for part in image.modules())
+    made = image(100 * torch.randn(3, 2))
+    assert made.shape == (3, 1, 8, 9)
+    assert made.abs().max() <= 1  # encoded images lie in [-1, 1]
     assert nets.generator(2, (7,))(torch.randn(3, 2)).shape == (3, 7)
 
 

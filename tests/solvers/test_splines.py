@@ -152,6 +152,7 @@ def test_rank_regression(weighted: bool) -> None:
         wanted = (gaps * weight[:, None]).sum(-1)
         got = regression.distances(x, ranks, fit.coefficients, l, weights)
         torch.testing.assert_close(got - got[:, :1], wanted - wanted[:, :1])
+        torch.testing.assert_close(regression.distances(x, ranks, fit.coefficients, l, weights, every=7), got[:, ::7])
     shares = regression.shares(x, ranks, weights)
     assert float(shares.sum()) == pytest.approx(float((weight * x.square()).sum()) - fit.misfit)
     other = regression.fit(x, ranks.flip(1), weights)

@@ -20,7 +20,8 @@ spline in ``U_l = Phi(Z_l)``. The algorithm, with ``P_l`` the permutation of fac
 
 Departures from the paper and its code (the first three are measured in benchmarks/sql.py, the fourth in tests/methods/test_sql.py):
     * The regression of step 6 comes before every assignment, not once a round, and a step that would raise the objective is not
-      taken: the objective never increases. Exact assignments come after the greedy ones have stopped gaining.
+      taken: the objective never increases. Exact assignments come after the greedy ones have stopped gaining. Before the last
+      stage, greedy ones look at about 1000 points of the curve.
     * ``starts`` first permutations: random rotations of the leading scores beside the paper's. Each is tried with 4 splines and
       pursued if it beats the best so far (the paper's start alone may end in a poor optimum, of a much higher objective).
     * lambda = 0.01 instead of 0.1 or a choice by generalised cross-validation, after a first stage (d = 4) with 10 lambda.
