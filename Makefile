@@ -22,7 +22,7 @@ $(VENV)/.bench: pyproject.toml $(VENV)/.test
 	@touch $@
 
 demo: $(VENV)/.core
-	$(BIN)/pushforward fit neurosql digits --out runs/demo --overwrite
+	$(BIN)/pushforward fit neurosql digits --out runs/demo --overwrite --budget 45s
 	@echo "open runs/demo/report.html"
 
 test: $(VENV)/.test
@@ -35,6 +35,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.bench
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/assignment.py --quick
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/neurosql_digits.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sql.py
 
 # The pictures of the README and the pages under docs/ that are made by the library.
 docs: $(VENV)/.core
