@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -48,24 +50,21 @@ def _discard(path: Path) -> None:
 class Claim:
     """A folder held by one process; a run that was there before is kept aside until the new one is complete."""
 
-    def __init__(self, folder: Path, lock: FolderLock, previous: bool) -> None:
-        self._folder, self._lock, self._previous = folder, lock, previous
+    def __init__(self, folder: Path, lock: FolderLock, *, resume: bool) -> None:
+        self._folder, self._lock, self._settled = folder, lock, resume
 
     def complete(self) -> None:
         """The new run is whole: the previous one is deleted."""
+        self._settled = True
         shutil.rmtree(self._folder / _PREVIOUS, ignore_errors=True)
-        self._previous = False
 
     def restore(self) -> None:
-        """The new run came to nothing: its files go, and the previous one returns to its place."""
-        for entry in _visible(self._folder):
-            entry.unlink()
-        if not self._previous:
-            return
-        for entry in (self._folder / _PREVIOUS).iterdir():
-            os.replace(entry, self._folder / entry.name)
-        (self._folder / _PREVIOUS).rmdir()
-        self._previous = False
+        """The new run came to nothing: its files go, and the previous one returns. Nothing happens to a run that was resumed."""
+        if not self._settled:
+            self._settled = True
+            with suppress(OSError):  # the error that brought us here matters more
+                _delete(_own_files(self._folder))
+                _return_previous(self._folder)
 
     def release(self) -> None:
         """Give the folder back. Calling it twice does no harm."""
@@ -75,8 +74,8 @@ class Claim:
 def claim(folder: Path, *, overwrite: bool, resume: bool) -> Claim:
     """Create the folder of a run and take its lock.
 
-    A folder that already holds a run is refused unless it is resumed or ``overwrite`` is set; a folder that holds
-    anything else, even beside a run, is never touched.
+    A folder that already holds a run is refused unless it is resumed or ``overwrite`` is set; files that are not a run's
+    are never touched.
 
     Raises:
         StorageError: the folder cannot be made, holds something already, or another process works in it.
@@ -89,29 +88,58 @@ def claim(folder: Path, *, overwrite: bool, resume: bool) -> Claim:
         ) from error
     lock = FolderLock(folder)
     try:
-        return Claim(folder, lock, previous=not resume and _set_aside(folder, overwrite))
-    except StorageError:
+        if not resume:
+            _set_aside(folder, overwrite)
+    except OSError as error:
         lock.release()
-        raise
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"cannot move the run that is in {folder} aside: {error.strerror or error}.") from error
+    return Claim(folder, lock, resume=resume)
 
 
-def _set_aside(folder: Path, overwrite: bool) -> bool:
-    """Move the run that is in the folder into a hidden sub-folder; False where there is none."""
+def _set_aside(folder: Path, overwrite: bool) -> None:
+    """Move the run that is in the folder into a hidden sub-folder, where it stays until the new one is complete."""
     strange = [entry.name for entry in folder.iterdir() if not _is_ours(entry)]
     if strange:
         raise StorageError(f"the folder {folder} holds other files ({strange[0]} ...); choose an empty or a new one.")
-    if not _visible(folder):
-        return False
+    previous = folder / _PREVIOUS
+    if previous.exists() and (not (previous / "config.yaml").exists() or not _own_files(folder)):
+        _return_previous(folder)  # a process died in the middle of moving
+    if not _own_files(folder):
+        return
     if not overwrite:
         raise StorageError(
             f"the folder {folder} already holds a run: continue it with `pushforward resume {folder}`, choose another "
             "folder, or replace it with --overwrite (Run(..., overwrite=True))."
         )
-    shutil.rmtree(folder / _PREVIOUS, ignore_errors=True)
-    (folder / _PREVIOUS).mkdir()
-    for entry in _visible(folder):
-        os.replace(entry, folder / _PREVIOUS / entry.name)
-    return True
+    if previous.exists() and not is_whole(folder):
+        _delete(_own_files(folder))  # an unfinished run; the finished one before it is still kept
+        return
+    shutil.rmtree(previous, ignore_errors=True)
+    previous.mkdir()
+    for entry in sorted(_own_files(folder), key=lambda path: path.name == "config.yaml"):
+        os.replace(entry, previous / entry.name)
+
+
+def _return_previous(folder: Path) -> None:
+    """Move the previous run back, config.yaml first: so a run is whole where its config.yaml is, whenever a process dies."""
+    previous = folder / _PREVIOUS
+    if previous.exists():
+        for entry in sorted(previous.iterdir(), key=lambda path: path.name != "config.yaml"):
+            os.replace(entry, folder / entry.name)
+        previous.rmdir()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a saved model, and not only the beginning of a run."""
+    config = folder / "config.yaml"
+    return config.exists() and "weights_sha256" in config.read_text(errors="replace")
+
+
+def _delete(entries: Iterable[Path]) -> None:
+    for entry in entries:
+        entry.unlink()
 
 
 def _is_ours(entry: Path) -> bool:
@@ -123,9 +151,9 @@ def _is_ours(entry: Path) -> bool:
     return entry.name != "config.yaml" or "format:" in entry.read_text(errors="replace")[:200]
 
 
-def _visible(folder: Path) -> list[Path]:
-    """The files of the run itself."""
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+def _own_files(folder: Path) -> list[Path]:
+    """The visible files of a run that are in the folder."""
+    return [folder / name for name in sorted(OURS) if not name.startswith(".") and (folder / name).is_file()]
 
 
 class FolderLock:

@@ -96,18 +96,22 @@ class LatentLaw(Law):
 
     def _mode(self, x: Tensor, labels: Tensor | None, steps: int) -> Tensor:
         """The best of the iterates of Adam on normalised gradients, with a falling step."""
-        best = self._nearest_code(x, labels)
-        z, lowest = best.clone().requires_grad_(), torch.full((len(x),), torch.inf, device=x.device)
-        optimizer = torch.optim.Adam([z], lr=0.1)
-        for step in range(steps + 1):
-            energy = self._energy(x, labels, z)
-            better = energy.detach() < lowest
-            best, lowest = torch.where(better[:, None], z.detach(), best), torch.where(better, energy.detach(), lowest)
-            (gradient,) = torch.autograd.grad(energy.sum(), z)
-            z.grad = gradient / gradient.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / (steps + 1))
-            optimizer.step()
-        return best
+        with torch.inference_mode(False), torch.enable_grad():
+            x, best = x.clone(), self._nearest_code(x, labels).clone()
+            z, lowest = best.clone().requires_grad_(), torch.full((len(x),), torch.inf, device=x.device)
+            optimizer = torch.optim.Adam([z], lr=0.1)
+            for step in range(steps + 1):
+                energy = self._energy(x, labels, z)
+                better = energy.detach() < lowest
+                best, lowest = (
+                    torch.where(better[:, None], z.detach(), best),
+                    torch.where(better, energy.detach(), lowest),
+                )
+                (gradient,) = torch.autograd.grad(energy.sum(), z)
+                z.grad = gradient / gradient.norm(dim=1, keepdim=True).clamp_min(1e-12)
+                optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / (steps + 1))
+                optimizer.step()
+            return best
 
     @torch.no_grad()
     def _nearest_code(self, x: Tensor, labels: Tensor | None) -> Tensor:

@@ -103,7 +103,8 @@ class _Prepared:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(np.ascontiguousarray(self.train.x.cpu().numpy()).tobytes())
-        digest.update(json.dumps(self.schema.to_dict(), sort_keys=True).encode())
+        described = [self.schema.to_dict(), self.condition.to_dict() if self.condition is not None else None]
+        digest.update(json.dumps(described, sort_keys=True).encode())
         if self.train.labels is not None:
             digest.update(self.train.labels.cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -197,7 +198,7 @@ class Method(ABC):
         fingerprint = prepared.fingerprint()
         if run.resuming and run.out is not None:
             require_same_data(run.out, fingerprint)
-        with run.session(fingerprint):
+        with run.session(fingerprint), torch.inference_mode(False), torch.enable_grad():
             new._adopt(prepared, run, fingerprint)
             if run.out is not None and run.world.leader:
                 write_config(new, run.out, "training")
@@ -212,6 +213,11 @@ class Method(ABC):
         """Read, split, and encode with a schema that has seen the training rows alone."""
         if source is not None and "translate" not in self.can():
             raise self._unsupported("translate")
+        if condition is not None and not callable(getattr(self.law_type, "sample_given", None)):
+            able = [name for name, method in registry().items() if hasattr(method.law_type, "sample_given")]
+            raise NotSupported(
+                f"{type(self).__name__} cannot be conditioned; methods that can: {', '.join(sorted(able))}."
+            )
         loaded = load_data(data)
         values, labels, column = split_condition(loaded, condition)
         whole = fit_schema(values)  # every row is looked at, so that messages speak of the user's row numbers
@@ -237,9 +243,9 @@ class Method(ABC):
             "rows": len(train_rows),
             "held_out": len(held_rows),
         }
-        if isinstance(condition, (str, int)):
-            info["condition"] = condition
-        info["labels_given"] = condition is not None and not isinstance(condition, (str, int))
+        if isinstance(condition, (str, int, np.integer)):
+            info["condition"] = condition if isinstance(condition, str) else int(condition)
+        info["labels_given"] = condition is not None and not isinstance(condition, (str, int, np.integer))
         return _Prepared(train, held, schema, fitted, train_rows, held_rows, info)
 
     def _adopt(self, prepared: _Prepared, run: Run, fingerprint: str) -> None:
@@ -262,10 +268,11 @@ class Method(ABC):
         self.law_ = law
         self.history_, self.seconds_ = run.history, run.seconds
         self.run_ |= {
-            "budget": str(run.budget) if run.budget else None,
             "seconds": round(run.elapsed, 2),
             "status": "interrupted" if run.interrupted else "finished",
         }
+        if not run.interrupted:  # a resumed run begins with the budget as it was given
+            self.run_["budget"] = str(run.budget) if run.budget else None
         with run.clock("validate"):
             self.validation_ = self._validate(law, prepared, run)
             found = _copying(self.validation_) + self._diagnose(law, prepared.train, prepared.held, run)

@@ -20,7 +20,7 @@ def check_parameters(owner: object, values: dict[str, Any]) -> None:
     init: Any = type(owner).__init__
     hints = get_type_hints(init)
     for name, value in values.items():
-        if not _fits(value, hints[name]):
+        if name in hints and not _fits(value, hints[name]):
             close = nearest_name(value, _choices(hints[name])) if isinstance(value, str) else ""
             raise ValueError(f"{name}: must be {_described(hints[name])}, got {value!r}.{close}")
 

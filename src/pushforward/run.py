@@ -19,6 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar, cast
@@ -83,17 +84,14 @@ class Run:
         resume: bool = False,
         callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        if not isinstance(validation, (int, float)) or not 0 <= validation < 1:
-            raise ValueError(f"validation: the held-out share must be a number in [0, 1), got {validation!r}.")
-        if not isinstance(checkpoint_every, (int, float)) or not checkpoint_every >= 0:
-            raise ValueError(f"checkpoint_every: seconds, 0 or more, are needed; got {checkpoint_every!r}.")
+        self.validation = _number("validation", validation, 0, 1)
+        self.checkpoint_every = _number("checkpoint_every", checkpoint_every, 0, math.inf)
         if resume and not out:
             raise ValueError("resume: needs the folder of the run, out=....")
         if out is not None and not str(out):
             raise ValueError("out: the name of the folder is empty.")
         self.out = Path(out).expanduser() if out is not None else None
         self.seed = checked_seed(seed)
-        self.validation = validation
         self.budget = Budget.parse(budget) if budget is not None else None
         self.world = World.join()
         self.device = _device(device)
@@ -102,7 +100,6 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.interrupted = False
         self._callback = callback
-        self.checkpoint_every = checkpoint_every
         self._overwrite, self._resume = overwrite, resume
         self._progress = choose_progress(progress) if self.world.leader else Silent()
         self._tracked: dict[str, Stateful] = {}
@@ -246,6 +243,20 @@ class Run:
         """Wall seconds of fitting, those before a resume included."""
         return self._state.elapsed + time.monotonic() - self._began
 
+    @property
+    def timed(self) -> bool:
+        """Whether the budget is wall time."""
+        return self.budget is not None and self.budget.timed
+
+    def affords(self, seconds: float) -> bool:
+        """Whether work of that many seconds ends within 4 % of a wall budget; all processes get the leader's answer."""
+        limit = self.budget.seconds if self.budget is not None else None
+        return self.agreed(limit is None or self.elapsed + seconds <= 1.04 * limit)
+
+    def agreed(self, flag: bool) -> bool:
+        """The leader's flag, in every process."""
+        return self.world.any(flag and self.world.leader, self.device)
+
     def reserve(self, seconds: float) -> None:
         """Leave this much of a wall budget for what comes after the loops."""
         self._reserve = seconds
@@ -290,8 +301,8 @@ class Run:
     def complete(self) -> None:
         """The saved model is whole: what stood in the folder before, and the checkpoint, are deleted."""
         if self._claim is not None and self.out is not None:
-            (self.out / "checkpoint.pt").unlink(missing_ok=True)
             self._claim.complete()
+            (self.out / "checkpoint.pt").unlink(missing_ok=True)
 
     def _give_up(self) -> None:
         """After an error with nothing to resume from, the folder is left as it was before the run."""
@@ -332,8 +343,8 @@ class Run:
             state.steps += counts
             state.at = name
             self._after_tick(name, n)
-        if self.interrupted and state.at == name and self.world.leader:
-            self.checkpoint()
+        if state.at == name and self.world.leader:
+            self.checkpoint()  # at the end of every stage, and where it is interrupted
         self._flush(name)
         self._progress.finish(self._facts())
 
@@ -356,11 +367,10 @@ class Run:
 
     def _over(self, until: float, counts: bool) -> bool:
         """Whether the loop must end now: interrupted, or the budget is spent."""
-        if counts and self._state.steps == 0 and not self.interrupted:
-            return False  # one step is made in any case
         spent = self.interrupted
         if self.budget is not None and self.budget.seconds is not None:
-            spent = spent or self.elapsed >= self.budget.seconds * until - self._reserve
+            first = counts and self._state.steps == 0  # one step is made in any case
+            spent = spent or (not first and self.elapsed >= self.budget.seconds * until - self._reserve)
         elif self.budget is not None and not counts and self.budget.steps is not None:
             spent = spent or self._state.steps >= self.budget.steps
         return self.world.any(spent, self.device)
@@ -372,7 +382,7 @@ class Run:
         self._progress.update(self.elapsed if n is None else tick, self._facts())
         if self.out is None:
             return
-        due = time.monotonic() - self._last_checkpoint >= self.checkpoint_every or tick == n
+        due = time.monotonic() - self._last_checkpoint >= self.checkpoint_every
         if due and self.world.leader:
             self.checkpoint()
 
@@ -546,6 +556,13 @@ def checked_seed(seed: object) -> int:
     if not 0 <= number < 2**63:
         raise ValueError(f"seed: a whole number from 0 to 2^63 - 1 is needed, got {seed!r}.")
     return number
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    """The value as a float, if it is a number in [low, high)."""
+    if not isinstance(value, Real) or not low <= float(value) < high:
+        raise ValueError(f"{name}: a number in [{low:g}, {high:g}) is needed, got {value!r}.")
+    return float(value)
 
 
 def _device(name: str) -> torch.device:

@@ -124,6 +124,8 @@ def config_of(method: Method, status: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A parameter as YAML can hold it; an object is noted by the name of its class and given again at loading."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     return value if isinstance(value, _PLAIN) else {"object": f"{type(value).__module__}.{type(value).__qualname__}"}
@@ -216,7 +218,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     file = folder / "config.yaml"
     if not file.exists():
-        raise ModelError(f"{folder} is not a saved model: it has no config.yaml.")
+        kept = f" An earlier model is kept in {folder / '.previous'}." if (folder / ".previous").exists() else ""
+        raise ModelError(f"{folder} is not a saved model: it has no config.yaml.{kept}")
     try:
         config = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         version = int(config["format"])
@@ -234,23 +237,22 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load as load_tensors
 
     file = folder / "model.safetensors"
     if not file.exists():
         raise ModelError(f"{folder} has no model.safetensors; restore it from a copy or fit again.")
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror or error}).") from error
     if hashlib.sha256(content).hexdigest() != config["weights_sha256"]:
         raise ModelError(
             f"{file} is not the file that was saved with this config.yaml: it was edited, damaged or swapped."
         )
-    try:
-        with safe_open(file, framework="pt") as reader:
-            core = (reader.metadata() or {}).get("core")
-        tensors: dict[str, Tensor] = load_tensors(content)
-    except SafetensorError as error:
-        raise ModelError(f"{file} cannot be read ({error}); restore it from a copy.") from error
+    tensors: dict[str, Tensor] = load_tensors(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    core = header.get("__metadata__", {}).get("core")
     if core != _digest(_core(config)):
         raise ModelError(
             f"{folder / 'config.yaml'} was edited after the model was saved (method, parameters, schema or condition); "

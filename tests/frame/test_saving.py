@@ -216,3 +216,101 @@ def test_a_wall_budget_makes_at_least_one_step_and_says_how_few() -> None:
             np.random.default_rng(0).normal(size=(40, 2)), budget="0.001s", run=pf.Run(progress=False, device="cpu")
         )
     assert any("loss" in record for record in model.history_)
+
+
+def broken() -> Any:
+    """A method whose generator raises in the first step of training."""
+    import torch
+
+    class Raising(torch.nn.Linear):
+        def forward(self, z: Any) -> Any:
+            if torch.is_grad_enabled():
+                raise OSError("the machine is on fire")
+            return super().forward(z)
+
+    return pf.NeuroSQL(latent_dim=2, generator=Raising(2, 3))
+
+
+def test_a_failed_resume_deletes_nothing(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    (tmp_path / "notes.txt").write_text("precious")
+    with pytest.raises(OSError, match="fire"):
+        broken().fit(x, run=pf.Run(out=tmp_path, resume=True, progress=False, device="cpu"))
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def test_a_finished_model_survives_two_overwrites_that_fail(tmp_path: Path) -> None:
+    """The first is killed with only its config.yaml written, the second raises."""
+    x, out = np.random.default_rng(0).normal(size=(60, 3)), tmp_path / "r"
+    before = fit(x, out=out).sample(4, seed=0)
+    (out / ".previous").mkdir()
+    for name in [entry.name for entry in out.iterdir() if not entry.name.startswith(".")]:
+        (out / name).rename(out / ".previous" / name)
+    (out / "config.yaml").write_text("format: 1\nstatus: training\n")
+    with pytest.raises(OSError, match="fire"):
+        broken().fit(x, run=pf.Run(out=out, overwrite=True, progress=False, device="cpu"))
+    assert np.array_equal(pf.load(out).sample(4, seed=0), before)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        ["model.safetensors", "README.md"],
+        ["config.yaml", "model.safetensors", "README.md", "samples.csv", "history.jsonl"],
+    ],
+)
+def test_a_kill_between_two_moves_is_mended(tmp_path: Path, moved: list[str]) -> None:
+    x, out = np.random.default_rng(0).normal(size=(60, 3)), tmp_path / "r"
+    before = fit(x, out=out).sample(4, seed=0)
+    (out / ".previous").mkdir()
+    for name in moved:
+        (out / name).rename(out / ".previous" / name)
+    with pytest.raises(pf.StorageError, match="already holds a run"):
+        fit(x, out=out)
+    assert np.array_equal(pf.load(out).sample(4, seed=0), before)
+    assert not (out / ".previous").exists()
+
+
+def test_an_abort_after_the_model_is_saved_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def abort(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pushforward.folders.shutil.rmtree", abort)
+    with pytest.raises(KeyboardInterrupt):
+        fit(np.random.default_rng(0).normal(size=(60, 3)), out=tmp_path / "r")
+    assert len(pf.load(tmp_path / "r").sample(3)) == 3
+
+
+def test_numpy_parameters_are_saved_as_plain_numbers(tmp_path: Path) -> None:
+    run = pf.Run(
+        out=tmp_path / "r", validation=np.float64(0.1), checkpoint_every=np.int64(3), progress=False, device="cpu"
+    )  # type: ignore[arg-type]
+    model = pf.NeuroSQL(latent_dim=np.int64(2), learning_rate=np.float64(1e-3), width=8)  # type: ignore[arg-type]
+    model.fit(np.random.default_rng(0).normal(size=(60, 3)), budget="3 steps", run=run)
+    assert pf.load(tmp_path / "r").get_params()["latent_dim"] == 2
+
+
+def test_tables_with_numbers_for_names(tmp_path: Path) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4))).drop(columns=1)
+    frame[3] = np.arange(60) % 2
+    run = pf.Run(out=tmp_path / "r", progress=False, device="cpu")
+    pf.NeuroSQL(latent_dim=2, width=8).fit(frame, condition=3, budget="3 steps", run=run)
+    assert list(pf.load(tmp_path / "r").sample(3, condition=1).columns) == [0, 2, 3]
+
+
+def test_encoding_needs_no_gradients_from_the_caller() -> None:
+    import torch
+
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    with torch.no_grad():
+        model = fit(x)
+    with torch.inference_mode():
+        assert model.encode(x[:3]).shape == (3, 2)
+        assert model.outlier_score(x[:3]).shape == (3,)
+
+
+def test_the_card_shows_the_parameters_of_the_fit(tmp_path: Path) -> None:
+    fit(np.random.default_rng(0).normal(size=(60, 3))).set_params(latent_dim=9).save(tmp_path / "m")
+    assert "| 9 |" not in (tmp_path / "m" / "README.md").read_text()

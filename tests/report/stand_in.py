@@ -45,6 +45,10 @@ class LinearModel:
     def can(self) -> frozenset[str]:
         return frozenset({"sample", "encode", "decode", "reconstruct", "interpolate"})
 
+    @property
+    def params_(self) -> dict[str, Any]:
+        return self.get_params()
+
     def get_params(self) -> dict[str, Any]:
         return {"rank": self.rank}
 

@@ -37,7 +37,10 @@ class TableCoder:
     @staticmethod
     def fit(frame: pd.DataFrame) -> TableCoder:
         """Describe every column; warnings name what is left out, DataError where nothing remains."""
+        import pandas as pd
+
         _check_names(frame)
+        frame = frame.set_axis(pd.Index([_plain(name) for name in frame.columns], dtype=object), axis=1)
         found = {name: fit_column(frame[name]) for name in frame.columns}
         columns = tuple(column for column in found.values() if column is not None)
         coder = TableCoder(columns, tuple(name for name, column in found.items() if column is None))
@@ -140,3 +143,8 @@ def _warn(coder: TableCoder, numbers: pd.DataFrame) -> None:
 def _warn_named(names: list[Any], what: str) -> None:
     if names:
         warnings.warn(f"{len(names)} of the columns ({listed(names)}) {what}.", stacklevel=2)
+
+
+def _plain(name: Any) -> Any:
+    """A column's name as YAML can hold it: 1 and not numpy's int64(1)."""
+    return name.item() if isinstance(name, np.generic) else name

@@ -58,7 +58,12 @@ LATENTS: dict[str, Callable[[int], UnitLaw]] = {
     "uniform": lambda d: Uniform((d,)),
     "ball": Ball,
 }
+FEATURES: dict[str, Callable[[Tensor, int], nn.Module]] = {
+    "pca": whitening,
+    "random": lambda x, k: nets.random_features(x.shape[1:], seed=0).to(x.device),
+}
 _STRETCH_FROM = 6000
+_CHUNK = 2048
 _FEWEST_STEPS, _MOST_STEPS = 1500, 20_000  # without a budget: 300 epochs, within these bounds
 
 
@@ -100,7 +105,7 @@ class NeuroSQL(Method):
         noise: residual added to samples: ``"local"`` (neighbouring residuals combined), ``"gaussian"`` or ``"none"``.
         features: extra coordinates of the cost: ``"none"``, ``"pca"`` (whitened scores), ``"random"`` (a fixed random
             convolutional network) or a module ``[n, *event] -> [n, k]``.
-        feature_weight: weight of the squared feature distance beside the squared pixel distance.
+        feature_weight: weight of the squared feature distance; at 1 it has the spread of the squared pixel distance.
         generator: a module ``[n, latent_dim] -> [n, *event]`` (``latent_dim + classes`` inputs with labels); None builds a
             convolutional network for images and a perceptron for vectors and tables.
         width: channels (images) or a quarter of the hidden units (vectors, tables) of the built-in generator.
@@ -187,7 +192,7 @@ class NeuroSQL(Method):
             run.step(optimizer, (embed(made) - target[batch]).square().sum(1).mean() / target.shape[1], clip=1.0)
 
         law.generator = average.module.requires_grad_(False).eval()
-        if self._may_end_with_assignment(pairing, run):
+        if run.affords(pairing.expected):
             self._reassign(pairing, 0.0, law, target, embed, data, run)
         self._keep_residuals(law, pairing.codes, data, run)
         return law
@@ -230,15 +235,8 @@ class NeuroSQL(Method):
 
     def _may_assign(self, pairing: _Pairing, run: Run) -> bool:
         """Whether the cap on the assignments' share of a wall budget allows another one; all processes agree."""
-        timed = run.budget is not None and run.budget.timed
-        allowed = not timed or pairing.seconds + pairing.expected <= self.assignment_share * run.elapsed
-        return run.world.any(allowed and run.world.leader, run.device)
-
-    def _may_end_with_assignment(self, pairing: _Pairing, run: Run) -> bool:
-        """Whether the last assignment fits into what is left of a wall budget; all processes agree."""
-        seconds = run.budget.seconds if run.budget is not None else None
-        allowed = seconds is None or run.elapsed + pairing.expected <= 1.04 * seconds
-        return run.world.any(allowed and run.world.leader, run.device)
+        spent = pairing.seconds + pairing.expected
+        return run.agreed(not run.timed or spent <= self.assignment_share * run.elapsed)
 
     def _initial_pairing(self, law: LatentLaw, target: Tensor, data: TrainingSet, run: Run) -> _Pairing:
         """Steps 1 and 2."""
@@ -252,10 +250,9 @@ class NeuroSQL(Method):
                 )  # sorts one set of random keys by the other
             return _assign_classes(principal_scores(target, self.latent_dim), standardised(points), data, run.generator)
 
-        began = run.elapsed
         first = run.world.agree(run.value("first assignment", pair))
         pairing = _Pairing(points[first], points, first)
-        pairing.record(2 * (run.elapsed - began))  # the assignments to come have longer vectors
+        pairing.record(2 * run.seconds.get("first assignment", 0.0))  # the assignments to come have longer vectors
         return pairing
 
     def _lattice(self, law: LatentLaw, data: TrainingSet, run: Run) -> Tensor:
@@ -283,23 +280,24 @@ class NeuroSQL(Method):
         return LatentLaw(network, LATENTS[self.latent](self.latent_dim), RESIDUALS[self.noise](), event_shape, classes)
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
-        inputs = self.latent_dim + (classes if classes > 1 else 0)
-        return (
-            deepcopy(self.generator)
-            if self.generator is not None
-            else nets.generator(inputs, event_shape, width=self.width)
-        )
+        if self.generator is not None:
+            return deepcopy(self.generator)
+        return nets.generator(self._inputs(classes), event_shape, width=self.width)
+
+    def _inputs(self, classes: int) -> int:
+        return self.latent_dim + (classes if classes > 1 else 0)
 
     def _embedding(self, data: TrainingSet, run: Run) -> nn.Module:
-        """The vector whose squared Euclidean distance is the cost: pixels, and weighted features where they are asked for."""
-        if isinstance(self.features, nn.Module):
-            return _Embedding(deepcopy(self.features).requires_grad_(False).eval().to(run.device), self.feature_weight)
-        make: dict[str, Callable[[], nn.Module | None]] = {
-            "none": lambda: None,
-            "pca": lambda: whitening(data.x, self.latent_dim),
-            "random": lambda: nets.random_features(data.event_shape, seed=0).to(run.device).calibrate(data.x),
-        }
-        return _Embedding(make[self.features](), self.feature_weight)
+        """The vector whose squared Euclidean distance is the cost: pixels, and features scaled to a spread like theirs."""
+        if self.features == "none":
+            return nn.Flatten()
+        if isinstance(self.features, str):
+            features = FEATURES[self.features](data.x, self.latent_dim)
+        else:
+            features = deepcopy(self.features).requires_grad_(False).eval().to(run.device)
+        seen = data.x[:_CHUNK]
+        spread = features(seen).flatten(1).var(0).sum().clamp_min(1e-12)
+        return _Embedding(features, float((self.feature_weight * seen.flatten(1).var(0).sum() / spread).sqrt()))
 
     def _check(self, data: TrainingSet) -> None:
         n = len(data.x)
@@ -321,12 +319,12 @@ class NeuroSQL(Method):
 
     def _check_generator(self, data: TrainingSet) -> None:
         """A generator of the user must have the right shapes."""
-        inputs = self.latent_dim + (data.classes if data.classes > 1 else 0)
+        inputs = self._inputs(data.classes)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net = self._network(data.event_shape, data.classes).eval()
             try:
                 made = tuple(net(torch.zeros(2, inputs)).shape)
-            except RuntimeError as error:
+            except Exception as error:
                 raise ValueError(f"generator: cannot take codes of shape [n, {inputs}]: {error}") from error
         if made != (2, *data.event_shape):
             raise ValueError(f"generator: must make {['n', *data.event_shape]}, but makes {['n', *made[1:]]}.")
@@ -356,16 +354,14 @@ class NeuroSQL(Method):
 
 
 class _Embedding(nn.Module):
-    """Rows as vectors ``[n, k]``: flattened, and beside that weighted features."""
+    """Rows as vectors ``[n, k]``: flattened, and beside that scaled features."""
 
-    def __init__(self, features: nn.Module | None, weight: float) -> None:
+    def __init__(self, features: nn.Module, scale: float) -> None:
         super().__init__()
-        self.features, self.scale = features, math.sqrt(weight)
+        self.features, self.scale = features, scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows ``[n, *event]`` to vectors."""
-        if self.features is None:
-            return x.flatten(1)
         return torch.cat([x.flatten(1), self.scale * self.features(x).flatten(1)], dim=1)
 
 

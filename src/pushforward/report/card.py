@@ -100,7 +100,7 @@ def _use(method: Method) -> str:
 def _how(method: Method) -> str:
     run = {key: value for key, value in method.run_.items() if value is not None}
     told = {words(key): duration(float(value)) if key == "seconds" else value for key, value in run.items()}
-    params = {name: shorten(repr(value).partition("\n")[0], 80) for name, value in method.get_params().items()}
+    params = {name: shorten(repr(value).partition("\n")[0], 80) for name, value in method.params_.items()}
     rows = {**params, **told, **versions()}
     lines = "\n".join(f"| {plain(name)} | {plain(value)} |" for name, value in rows.items())
     return f"## How it was fitted\n\n| Setting | Value |\n| --- | --- |\n{lines}"

@@ -415,7 +415,7 @@ def configuration(material: Material) -> Section:
     """Everything that is needed to do the same fit again."""
     method = material.method
     run = {words(key): cell(value) for key, value in method.run_.items() if value is not None}
-    params = [[name, shorten(repr(value).partition("\n")[0], 80)] for name, value in method.get_params().items()]
+    params = [[name, shorten(repr(value).partition("\n")[0], 80)] for name, value in method.params_.items()]
     body = join(
         columns(
             join(heading("Parameters"), table(["Name", "Value"], params) if params else paragraph("None.")),
