@@ -198,3 +198,10 @@ class TestBadFolders:
         assert fit(tmp_path / "t.csv", tmp_path / "r") == 0
         assert "year" in capsys.readouterr().err
         assert set(pd.read_csv(tmp_path / "r" / "samples.csv")["year"]) == {2020}
+
+
+def test_the_report_shows_the_run_and_not_its_fingerprint(run: Path) -> None:
+    for page in ("report.html", "README.md"):
+        text = (run / page).read_text()
+        assert "fingerprint" not in text.lower()
+        assert "15 steps" in text

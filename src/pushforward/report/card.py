@@ -98,7 +98,7 @@ def _use(method: Method) -> str:
 
 
 def _how(method: Method) -> str:
-    run = {key: value for key, value in method.run_.items() if value is not None}
+    run = {key: value for key, value in method.run_.items() if value is not None and key != "fingerprint"}
     told = {words(key): duration(float(value)) if key == "seconds" else value for key, value in run.items()}
     params = {name: shorten(repr(value).partition("\n")[0], 80) for name, value in method.params_.items()}
     rows = {**params, **told, **versions()}

@@ -414,7 +414,7 @@ def time_spent(material: Material) -> Section | None:
 def configuration(material: Material) -> Section:
     """Everything that is needed to do the same fit again."""
     method = material.method
-    run = {words(key): cell(value) for key, value in method.run_.items() if value is not None}
+    run = {words(key): cell(value) for key, value in method.run_.items() if value is not None and key != "fingerprint"}
     params = [[name, shorten(repr(value).partition("\n")[0], 80)] for name, value in method.params_.items()]
     body = join(
         columns(
