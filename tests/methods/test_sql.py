@@ -1,4 +1,4 @@
-"""SQL: acceptance numbers of the notes, monotone search, missing values, functions, and what it promises."""
+"""SQL: acceptance numbers, monotone search, missing values, functions, and what it promises."""
 
 from __future__ import annotations
 
