@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pushforward.errors import StorageError
 
@@ -38,6 +39,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder.{kept}"
         ) from error
+
+
+def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write one record a line, atomically."""
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def _discard(path: Path) -> None:

@@ -276,7 +276,7 @@ class Method(ABC):
         with run.clock("validate"):
             self.validation_ = self._validate(law, prepared, run)
             found = _copying(self.validation_) + self._diagnose(law, prepared.train, prepared.held, run)
-            if 0 < run.steps < _FEW_STEPS and run.budget is not None and run.budget.timed:
+            if 0 < run.steps < _FEW_STEPS and run.timed:
                 found.append(
                     f"the budget of {run.budget} was enough for {run.steps} steps only: the model is hardly trained."
                 )

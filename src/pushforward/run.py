@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from pushforward.budget import Budget
 from pushforward.errors import Diverged, ModelError, StorageError
-from pushforward.folders import Claim, claim, write_atomically
+from pushforward.folders import Claim, claim, write_atomically, write_json_lines
 from pushforward.nets import EMA
 from pushforward.progress import Silent, choose_progress
 from pushforward.world import World
@@ -269,7 +269,7 @@ class Run:
 
     @contextmanager
     def session(self, fingerprint: str) -> Iterator[Run]:
-        """Hold the run's folder, take up its checkpoint, let Ctrl-C end the loops cleanly, and start the clock.
+        """Hold the run's folder, take up its checkpoint, and let Ctrl-C end the loops cleanly.
 
         Args:
             fingerprint: of the training data; a checkpoint of other data is refused.
@@ -411,7 +411,7 @@ class Run:
     def write_history(self) -> None:
         """Write ``history.jsonl``, one record a line."""
         if self.out is not None:
-            write_atomically(self.out / "history.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+            write_json_lines(self.out / "history.jsonl", self.history)
 
     def _snapshot(self) -> dict[str, Any]:
         state = self._state

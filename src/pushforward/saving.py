@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pushforward.condition import Condition
 from pushforward.data import Schema
 from pushforward.errors import ModelError
-from pushforward.folders import claim, write_atomically
+from pushforward.folders import claim, write_atomically, write_json_lines
 
 if TYPE_CHECKING:
     from pushforward.method import Method
@@ -44,18 +44,18 @@ _SAMPLES = 64
 
 def save_model(method: Method, folder: Path, *, overwrite: bool) -> Path:
     """Save a fitted method into ``folder``, which is made, or replaced where ``overwrite`` is set."""
-    held = claim(folder.expanduser(), overwrite=overwrite, resume=False)
+    folder = folder.expanduser()
+    held = claim(folder, overwrite=overwrite, resume=False)
     try:
-        write_model(method, folder.expanduser())
-        history = "".join(json.dumps(record) + "\n" for record in method.history_)
-        write_atomically(folder.expanduser() / "history.jsonl", history)
+        write_model(method, folder)
+        write_json_lines(folder / "history.jsonl", method.history_)
         held.complete()
     except BaseException:
         held.restore()
         raise
     finally:
         held.release()
-    return folder.expanduser()
+    return folder
 
 
 def write_model(method: Method, folder: Path) -> None:

@@ -314,3 +314,21 @@ def test_encoding_needs_no_gradients_from_the_caller() -> None:
 def test_the_card_shows_the_parameters_of_the_fit(tmp_path: Path) -> None:
     fit(np.random.default_rng(0).normal(size=(60, 3))).set_params(latent_dim=9).save(tmp_path / "m")
     assert "| 9 |" not in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_held_out_rows_that_the_training_rows_cannot_explain_are_left_out() -> None:
+    """A category, or a gap, that only held-out rows have: they are not measured, and the fit goes on."""
+    import pandas as pd
+
+    from pushforward.data.known import known_rows
+
+    training = pd.DataFrame({"job": ["cook", "clerk", "cook"], "age": [30.0, 40.0, 50.0]})
+    held = pd.DataFrame({"job": ["cook", "nurse", "clerk"], "age": [35.0, 36.0, np.nan]})
+    assert known_rows(held, training).tolist() == [True, False, False]
+    assert known_rows(np.zeros((4, 2)), np.zeros((9, 2))).all()
+    frame = pd.DataFrame({"job": ["cook", "clerk"] * 50, "age": np.arange(100.0)})
+    odd = next(seed for seed in range(50) if 7 in pf.data.split_rows(100, 0.1, seed=seed)[1])
+    frame.loc[7, "job"] = "nurse"
+    model = fit(frame, seed=odd)
+    assert 7 not in set(model.held_rows_) | set(model.train_rows_)
+    assert set(model.sample(50, seed=0)["job"]) <= {"cook", "clerk"}

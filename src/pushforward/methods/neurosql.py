@@ -244,10 +244,9 @@ class NeuroSQL(Method):
 
         def pair() -> Tensor:
             if self.initial == "random":
+                # in one dimension an assignment sorts: random keys by random keys is a random permutation of each class
                 keys = torch.rand(2, len(data.x), 1, generator=run.generator, device=run.device)
-                return _assign_classes(
-                    keys[0], keys[1], data, run.generator
-                )  # sorts one set of random keys by the other
+                return _assign_classes(keys[0], keys[1], data, run.generator)
             return _assign_classes(principal_scores(target, self.latent_dim), standardised(points), data, run.generator)
 
         first = run.world.agree(run.value("first assignment", pair))
