@@ -37,7 +37,7 @@ def fit(seed: int, steps: int, **settings: Any) -> tuple[Any, float]:
     train, _, _ = split(seed)
     began = time.process_time()
     run = pf.Run(seed=seed, validation=0, device="cpu")
-    model = pf.NeuroSQL(**{"noise": "none", **settings}).fit(train, budget=f"{steps} steps", run=run)
+    model = pf.NeuroSQL(**{"noise": "none", "space": "data", **settings}).fit(train, budget=f"{steps} steps", run=run)
     return model, time.process_time() - began
 
 

@@ -5,11 +5,18 @@
 >>> new = model.sample(64, seed=0)
 """
 
+# ruff: noqa: E402, I001 - the imports stand below two lines that make them cheaper
 from __future__ import annotations
 
 __version__ = "0.1.0"
 
+import gc as _gc
+
+_collecting = _gc.isenabled()
+_gc.disable()  # a full collection of torch's objects in the middle of the imports below costs more than they do
+
 from pushforward.budget import Budget
+from pushforward.compare import Board, compare
 from pushforward.data import Data, describe, load_data
 from pushforward.errors import (
     DataError,
@@ -20,16 +27,26 @@ from pushforward.errors import (
     PushforwardError,
     StorageError,
 )
+from pushforward.evaluate import Evaluation, evaluate
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import SQL, NeuroSQL
+from pushforward.methods import DDPM, GAN, SQL, VAE, FlowMatching, GaussianMixture, NeuroSQL
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
+if _collecting:
+    _gc.enable()
+
 __all__ = [
+    "Board",
     "Budget",
+    "DDPM",
     "Data",
     "DataError",
     "Diverged",
+    "Evaluation",
+    "FlowMatching",
+    "GAN",
+    "GaussianMixture",
     "Method",
     "ModelError",
     "NeuroSQL",
@@ -39,8 +56,11 @@ __all__ = [
     "Run",
     "SQL",
     "StorageError",
+    "VAE",
     "cite",
+    "compare",
     "describe",
+    "evaluate",
     "find_method",
     "load",
     "load_data",

@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-import types
 import typing
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
+from pushforward.cli_compare import compare_command
 from pushforward.errors import PushforwardError, nearest_name
+from pushforward.flags import first_line, flags_of, settings_of
 
 if TYPE_CHECKING:
     from pushforward.method import Method
 
-_FLAG_TYPES = (int, float, str, bool, type(None))
+__all__ = ["COMMANDS", "flags_of", "main", "settings_of"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PushforwardError, ValueError) as error:
         sys.stderr.write(f"pushforward: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("pushforward: aborted\n")
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write(f"pushforward: {stopped or 'aborted'}\n")
         return 130
     except BrokenPipeError:
         return 1
@@ -64,7 +65,10 @@ class RunFlags:
         seed: of all randomness.
         device: auto, cpu, cuda, cuda:1 ...
         validation: share of the rows held out, never trained on, for the numbers of the report.
-        condition: "labels" for a model conditioned on the labels of the data, or the name of a table's column.
+        condition: "labels" for a model conditioned on the labels of the data, or the name of a table's column or of an array
+            of the .npz.
+        group: a table's column, or an array of the .npz, that says which rows belong together (subject, say); a group is
+            trained on, or held out, as a whole.
         overwrite: replace a run that is already in the folder.
         checkpoint_every: seconds between two checkpoints.
     """
@@ -75,6 +79,7 @@ class RunFlags:
     device: str = "auto"
     validation: float = 0.1
     condition: str | None = None
+    group: str | None = None
     overwrite: bool = False
     checkpoint_every: float = 30.0
 
@@ -84,14 +89,14 @@ def _fit(arguments: list[str]) -> int:
     from pushforward.method import find_method, registry
 
     if not arguments or arguments[0] in ("-h", "--help"):
-        names = "\n".join(f"  {name.lower():<14} {_first_line(cls)}" for name, cls in sorted(registry().items()))
+        names = "\n".join(f"  {name.lower():<14} {first_line(cls)}" for name, cls in sorted(registry().items()))
         _say(
             f"usage: pushforward fit METHOD DATA [--flags]\n\nmethods:\n{names}\n\nflags: pushforward fit METHOD --help"
         )
         return 0 if arguments else 2
     cls = find_method(arguments[0])
     chosen = tyro.cli(
-        _fit_form(cls), args=arguments[1:], prog=f"pushforward fit {arguments[0]}", description=_first_line(cls)
+        _fit_form(cls), args=arguments[1:], prog=f"pushforward fit {arguments[0]}", description=first_line(cls)
     )
     data, flags, settings = chosen
     return _run_fit(cls(**dataclasses.asdict(settings)), data, flags)
@@ -106,7 +111,8 @@ def _fit_form(cls: type[Method]) -> Callable[..., tuple[str, RunFlags, Any]]:
     bare, settings_type = tyro.conf.arg(name=""), settings_of(cls)
     form.__annotations__ = {
         "data": Annotated[
-            Positional[str], tyro.conf.arg(metavar="DATA", help="file, folder of pictures, or named set: digits, mnist ...")
+            Positional[str],
+            tyro.conf.arg(metavar="DATA", help="file, folder of pictures, or named set: digits, mnist ..."),
         ],
         "run": Annotated[RunFlags, bare],
         "settings": Annotated[settings_type, bare],
@@ -118,36 +124,6 @@ def _fit_form(cls: type[Method]) -> Callable[..., tuple[str, RunFlags, Any]]:
     ]
     form.__dict__["__signature__"] = signature.replace(parameters=required)
     return form
-
-
-def settings_of(cls: type[Method]) -> Any:
-    """A dataclass of those constructor arguments that a flag can give, with their help from the docstring."""
-    hints, help_of = get_type_hints(cls.__init__), _argument_help(inspect.getdoc(cls) or "")
-    fields = []
-    for name, parameter in inspect.signature(cls).parameters.items():
-        kind = _flag_type(hints[name])
-        if kind is not None:
-            described: Any = Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))]
-            fields.append((name, described, dataclasses.field(default=parameter.default)))
-    return dataclasses.make_dataclass(f"{cls.__name__}Settings", fields, namespace={"__doc__": " "})
-
-
-def _flag_type(hint: Any) -> Any:
-    """The part of a type that a flag can give; None where nothing is left (networks, say)."""
-    if get_origin(hint) in (Union, types.UnionType):
-        parts = [kind for kind in map(_flag_type, get_args(hint)) if kind is not None]
-        real = [kind for kind in parts if kind is not type(None)]
-        return Union[tuple(parts)] if real else None  # noqa: UP007 - built at run time
-    return hint if hint in _FLAG_TYPES or get_origin(hint) is Literal else None
-
-
-def flags_of(method: Method) -> list[str]:
-    """The command-line flags that give this method's parameters."""
-    flags: list[str] = []
-    for name in (field.name for field in dataclasses.fields(settings_of(type(method)))):
-        value, flag = getattr(method, name), name.replace("_", "-")
-        flags += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    return flags
 
 
 def _run_fit(method: Method, source: str, flags: RunFlags) -> int:
@@ -167,7 +143,7 @@ def _run_fit(method: Method, source: str, flags: RunFlags) -> int:
         overwrite=flags.overwrite,
     )
     run.note(f"{type(method).__name__} on {data.name}: {len(data)} rows, {run.device.type}, into {out}")
-    method.fit(data, condition=flags.condition, run=run)
+    method.fit(data, condition=flags.condition, group=flags.group, run=run)
     return _close(method, data, out, leader=run.world.leader)
 
 
@@ -178,7 +154,9 @@ def _resume(arguments: list[str]) -> int:
     from pushforward.saving import read_config, resume
     from pushforward.world import World
 
-    def form(run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")], data: str | None = None) -> tuple[Path, str | None]:
+    def form(
+        run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")], data: str | None = None
+    ) -> tuple[Path, str | None]:
         """Continue an interrupted fit.
 
         Args:
@@ -251,6 +229,61 @@ def _sample(arguments: list[str]) -> int:
     return 0
 
 
+def _evaluate(arguments: list[str]) -> int:
+    """Measure a saved model on held-out data: pushforward evaluate RUN HELDOUT"""
+
+    def form(
+        run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")],
+        heldout: Annotated[Positional[str], tyro.conf.arg(metavar="HELDOUT")],
+        n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
+        seed: int = 0,
+        features: Literal["raw", "pca", "classifier", "random"] | None = None,
+        train: str | None = None,
+        target: str | None = None,
+        out: Path | None = None,
+    ) -> tuple[Path, str, Path | None, str | None, dict[str, Any]]:
+        """Measure a saved model on data that it has never seen.
+
+        Writes metrics.json into the folder of the model, and renews its README.md and report.html with the numbers.
+
+        Args:
+            run: folder of the model.
+            heldout: file, folder of pictures, or named set, of the kind of the training data.
+            n: samples to draw; by default as many as there are held-out rows.
+            seed: of the samples and of the metrics.
+            features: what rows are compared by; by default for pictures a classifier trained on the labels of the training
+                data, or random features where there are none; for others the values, or principal components of many.
+            train: where the training data are now, if they were moved.
+            target: a table's column for train-on-synthetic-test-on-real.
+            out: file for the numbers instead of metrics.json; the folder of the model is then left as it is.
+        """
+        return run, heldout, out, train, {"n": n, "seed": seed, "features": features, "target": target}
+
+    folder, heldout, out, train, options = tyro.cli(form, args=arguments, prog="pushforward evaluate")
+    return _run_evaluate(folder, heldout, out, train, options)
+
+
+def _run_evaluate(folder: Path, heldout: str, out: Path | None, train: str | None, options: dict[str, Any]) -> int:
+    from pushforward.evaluate import as_json, evaluate, write_evaluation
+    from pushforward.folders import write_atomically
+    from pushforward.saving import load
+    from pushforward.training_rows import find_training_rows
+
+    model = load(folder)
+    whole = find_training_rows(model, train).whole
+    cache = folder / "features.safetensors" if out is None else None
+    found = evaluate(model, heldout, train=train if whole is None else whole, cache=cache, **options)
+    _say(str(found))
+    if out is not None:
+        write_atomically(out, as_json(found))
+        _say(f"wrote {out}")
+        return 0
+    _say(f"in {folder}: {', '.join(write_evaluation(found, model, folder, whole))}")
+    if whole is None and (folder / "report.html").exists():
+        _say("report.html is left as it was, because the training data cannot be read again; give them with --train.")
+    return 0
+
+
 def _show(arguments: list[str]) -> int:
     """Say what is in the folder of a run: pushforward show RUN"""
     from pushforward.saving import read_config
@@ -302,7 +335,7 @@ def _methods(arguments: list[str]) -> int:
     ]
     for cls in found:
         able = ", ".join(name for name in ABILITIES if name in cls.can())
-        _say(f"{cls.__name__:<14} {_first_line(cls)}\n{'':<14} data: {', '.join(sorted(cls.kinds))}; can: {able}")
+        _say(f"{cls.__name__:<14} {first_line(cls)}\n{'':<14} data: {', '.join(sorted(cls.kinds))}; can: {able}")
     if not found:
         _say("no method does that yet")
     return 0
@@ -359,6 +392,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "resume": _resume,
     "sample": _sample,
+    "evaluate": _evaluate,
+    "compare": compare_command,
     "show": _show,
     "describe": _describe,
     "methods": _methods,
@@ -375,25 +410,6 @@ def _usage() -> str:
     return "pushforward: generative modelling through optimal transport\n\ncommands (each has --help):\n" + "\n".join(
         lines
     )
-
-
-def _argument_help(docstring: str) -> dict[str, str]:
-    """The ``Args:`` section of a Google docstring as one text a name."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in docstring.partition("Args:\n")[2].splitlines():
-        if not line.startswith("    "):
-            break
-        if not line.startswith("     ") and ":" in line:
-            name, _, text = line.strip().partition(":")
-            found[name] = text.strip()
-        elif name:
-            found[name] += " " + line.strip()
-    return {key: text.replace("``", "") for key, text in found.items()}
-
-
-def _first_line(cls: type[Any]) -> str:
-    return (inspect.getdoc(cls) or "").splitlines()[0]
 
 
 def _line(value: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.dtypes import ColumnType, is_date
+from pushforward.data.named_columns import array_named, column_place, unknown_name
 from pushforward.errors import DataError, nearest_name
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class LabelSource:
         column: name of the table's column, or None; ``position`` is its place among the columns that are modelled.
         dtype: of the column.
         names: the names of label 0, 1, ... where the data have them.
+        array: where there is no column, the name of the array beside the data that holds the labels.
     """
 
     column: Any = None
     position: int = 0
     dtype: ColumnType | None = None
     names: tuple[str, ...] | None = None
+    array: str = "labels"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Condition:
         column: the table's column that holds the label, or None; ``position`` is its place among the columns.
         dtype: dtype of that column.
         names: the names of label 0, 1, ... where the classes are such names.
+        array: where there is no column, the name of the array beside the data that holds the labels.
     """
 
     values: tuple[Any, ...]
@@ -56,6 +60,16 @@ class Condition:
     position: int = 0
     dtype: ColumnType | None = None
     names: tuple[str, ...] | None = None
+    array: str = "labels"
+
+    @property
+    def origin(self) -> Any:
+        """What ``condition=`` names to find the labels in other data of this kind."""
+        return self.array if self.column is None else self.column
+
+    def labelled(self, data: Data) -> bool:
+        """Whether the data bring labels of this condition along."""
+        return self.column is not None or array_named(data, self.array) is not None
 
     def codes(self, labels: Any) -> Tensor:
         """Class numbers ``[n]`` of labels as the user writes them: compared by value, or else by text.
@@ -93,6 +107,7 @@ class Condition:
             "position": self.position,
             "dtype": None if self.dtype is None else self.dtype.to_plain(),
             "names": None if self.names is None else list(self.names),
+            "array": self.array,
         }
 
     @staticmethod
@@ -106,6 +121,7 @@ class Condition:
             plain["position"],
             None if dtype is None else ColumnType.from_plain(dtype),
             None if names is None else tuple(names),
+            plain.get("array", "labels"),
         )
 
     def _objects(self, missing: Any) -> np.ndarray:
@@ -146,9 +162,7 @@ class Condition:
     def _unknown(self, text: str) -> str:
         known = [_texts(value)[0] for value in self.values]
         more = f" and {len(known) - 12} more" if len(known) > 12 else ""
-        return (
-            f"condition: {text!r} is not a class of this model ({', '.join(known[:12])}{more}).{nearest_name(text, known)}"
-        )
+        return f"condition: {text!r} is not a class of this model ({', '.join(known[:12])}{more}).{nearest_name(text, known)}"
 
 
 def split_condition(data: Data, condition: object) -> tuple[Any, np.ndarray | None, LabelSource | None]:
@@ -156,7 +170,8 @@ def split_condition(data: Data, condition: object) -> tuple[Any, np.ndarray | No
 
     Args:
         data: what was read.
-        condition: None, ``"labels"`` (those that came with the data), the name of a table's column, or an array ``[n]``.
+        condition: None, ``"labels"`` (those that came with the data), the name of a table's column or of an array beside the
+            data, or an array ``[n]``.
 
     Raises:
         DataError: no such labels or column, a wrong number of labels, or labels that a model cannot hold.
@@ -173,7 +188,7 @@ def split_condition(data: Data, condition: object) -> tuple[Any, np.ndarray | No
 
 
 def _named_condition(data: Data, columns: list[Any], name: Any) -> tuple[Any, np.ndarray | None, LabelSource | None]:
-    place = _place_of(columns, name)
+    place = column_place(columns, name)
     if place is not None:
         return _column_condition(data.values, columns, place)
     if name == "labels" and data.labels is not None:
@@ -183,16 +198,10 @@ def _named_condition(data: Data, columns: list[Any], name: Any) -> tuple[Any, np
             "condition: these data come without labels; give an array of labels, or use a folder whose sub-folders are "
             "the classes."
         )
-    raise DataError(f"condition: there is no column {name!r}.{nearest_name(name, [str(column) for column in columns])}")
-
-
-def _place_of(columns: list[Any], name: Any) -> int | None:
-    """The place of the column of that very name, or else of one that reads the same."""
-    exact = [i for i, column in enumerate(columns) if type(column) is type(name) and column == name]
-    alike = [i for i, column in enumerate(columns) if str(column) == str(name)]
-    if len(exact) > 1:
-        raise DataError(f"Several columns of the table are named {name!r}. Fix: give every column its own name.")
-    return next(iter(exact + alike), None)
+    array = array_named(data, name)
+    if array is None:
+        raise unknown_name(data, "condition", name)
+    return data.values, _column_of(_plain_labels(array)), LabelSource(array=name)
 
 
 def _column_condition(values: Any, columns: list[Any], place: int) -> tuple[Any, np.ndarray, LabelSource]:
@@ -238,7 +247,9 @@ def fit_condition(labels: np.ndarray, source: LabelSource | None) -> Condition:
         )
     values, origin = sorted(counts, key=_sort_key), source or LabelSource()
     return Condition(
-        tuple(values), tuple(counts[k] for k in values), origin.column, origin.position, origin.dtype, origin.names
+        tuple(values),
+        tuple(counts[k] for k in values),
+        *(origin.column, origin.position, origin.dtype, origin.names, origin.array),
     )
 
 

@@ -14,7 +14,7 @@ from pushforward.errors import StorageError
 
 OURS = frozenset(
     ("config.yaml", "checkpoint.pt", "model.safetensors", "history.jsonl", "README.md", "report.html")
-    + ("samples.png", "samples.csv", ".lock", ".previous")
+    + ("samples.png", "samples.csv", "metrics.json", "features.safetensors", ".lock", ".previous")
 )
 _PREVIOUS = ".previous"
 

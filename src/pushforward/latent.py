@@ -14,13 +14,15 @@ _CHUNK = 2048
 
 
 class LatentLaw(Law):
-    """The law of ``g(z) + e(z)``; with classes, ``g`` also sees the class as a one-hot vector.
+    """The law of ``D(g(z) + e(z))``; with classes, ``g`` also sees the class as a one-hot vector.
 
     Args:
-        generator: network from ``[n, d + classes]`` (``[n, d]`` without classes) to ``[n, *event_shape]``.
+        generator: network ``g`` from ``[n, d + classes]`` (``[n, d]`` without classes) to the inputs of the decoder.
         latent: law of ``z``.
         residuals: law of ``e`` given ``z`` (and the class).
+        event_shape: shape of a row.
         classes: number of classes, 1 for none.
+        decoder: network ``D`` to ``[n, *event_shape]``; None where ``g`` makes the rows themselves.
     """
 
     codes: Tensor
@@ -28,10 +30,17 @@ class LatentLaw(Law):
     noise_variance: Tensor
 
     def __init__(
-        self, generator: nn.Module, latent: UnitLaw, residuals: Residuals, event_shape: tuple[int, ...], classes: int
+        self,
+        generator: nn.Module,
+        latent: UnitLaw,
+        residuals: Residuals,
+        event_shape: tuple[int, ...],
+        classes: int,
+        decoder: nn.Module | None = None,
     ) -> None:
         super().__init__(event_shape)
         self.generator, self.latent, self.residuals, self.classes = generator, latent, residuals, classes
+        self.decoder = decoder if decoder is not None else nn.Identity()
         self.register_buffer("codes", torch.zeros(1, *latent.event_shape))
         self.register_buffer("code_labels", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("noise_variance", torch.ones(()))
@@ -41,9 +50,14 @@ class LatentLaw(Law):
         """Shape of one code."""
         return self.latent.event_shape
 
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean image ``g(z)``, ``[n, *event_shape]``, of codes ``[n, d]`` and class numbers ``[n]``."""
+    def head(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What the decoder sees, ``g(z)``, for codes ``[n, d]`` and class numbers ``[n]``."""
         out: Tensor = self.generator(self._inputs(z, labels))
+        return out
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The row without residual ``D(g(z))``, ``[n, *event_shape]``, of codes ``[n, d]`` and class numbers ``[n]``."""
+        out: Tensor = self.decoder(self.head(z, labels))
         return out
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -82,9 +96,9 @@ class LatentLaw(Law):
 
     def _sample(self, n: int, labels: Tensor | None, generator: torch.Generator | None) -> Tensor:
         z = self.latent.sample(n, generator=generator)
-        mean = self.decode(z, labels)
-        noise: Tensor = self.residuals(z, labels, generator, mean)
-        return mean + noise
+        mean = self.head(z, labels)
+        made: Tensor = self.decoder(mean + self.residuals(z, labels, generator, mean))
+        return made
 
     def _parts(self, x: Tensor, labels: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
         rows = torch.arange(len(x), device=x.device).split(_CHUNK)

@@ -21,6 +21,8 @@ from pushforward.budget import Budget
 from pushforward.condition import Condition, fit_condition, split_condition
 from pushforward.data import Schema, fit_schema, load_data, split_rows, take_rows
 from pushforward.data.known import known_rows
+from pushforward.data.named_columns import is_name, split_group
+from pushforward.data.rows import digest_of
 from pushforward.errors import DataError, NotFitted, NotSupported, nearest_name
 from pushforward.laws import Law
 from pushforward.parameters import check_parameters
@@ -169,6 +171,7 @@ class Method(ABC):
         data: object,
         *,
         condition: object = None,
+        group: object = None,
         source: object = None,
         budget: str | Budget | None = None,
         run: Run | None = None,
@@ -177,7 +180,10 @@ class Method(ABC):
 
         Args:
             data: anything that ``load_data`` reads: array, tensor, DataFrame, dataset, file, folder of images, named set.
-            condition: labels ``[n]``, ``"labels"`` for those that come with the data, or the name of a table's column.
+            condition: labels ``[n]``, ``"labels"`` for those that come with the data, or the name of a table's column or of an
+                array of the .npz.
+            group: which rows belong together (the scans of one subject): an array ``[n]``, the name of an array of the .npz, or
+                a table's column, which is then not modelled. Rows of one group are all trained on, or all held out.
             source: data of the source law, for methods that translate or restore.
             budget: ``"60s"``, ``"5min"``, ``"2000 steps"``, ``"30 epochs"``; None is the run's, or else the method's default.
             run: seed, device, folder, progress; None is ``Run()``.
@@ -193,7 +199,7 @@ class Method(ABC):
             run.budget = Budget.parse(budget)
         new = copy(self)  # what was fitted before stays whole until the new fit has succeeded
         check_parameters(new, new.get_params())
-        prepared = new._prepare(data, condition, source, run)
+        prepared = new._prepare(data, condition, source, run, group)
         new._check(prepared.train)
         fingerprint = prepared.fingerprint()
         if run.resuming and run.out is not None:
@@ -209,7 +215,7 @@ class Method(ABC):
         vars(self).update(vars(new))
         return self
 
-    def _prepare(self, data: object, condition: object, source: object, run: Run) -> _Prepared:
+    def _prepare(self, data: object, condition: object, source: object, run: Run, group: object = None) -> _Prepared:
         """Read, split, and encode with a schema that has seen the training rows alone."""
         if source is not None and "translate" not in self.can():
             raise self._unsupported("translate")
@@ -218,12 +224,12 @@ class Method(ABC):
             raise NotSupported(
                 f"{type(self).__name__} cannot be conditioned; methods that can: {', '.join(sorted(able))}."
             )
-        loaded = load_data(data)
+        loaded, groups = split_group(load_data(data), group)
         values, labels, column = split_condition(loaded, condition)
         whole = fit_schema(values)  # every row is looked at, so that messages speak of the user's row numbers
         if whole.kind not in self.kinds:
             raise self._wrong_kind(whole.kind)
-        train_rows, held_rows = split_rows(len(loaded), run.validation, seed=run.seed)
+        train_rows, held_rows = split_rows(len(loaded), run.validation, seed=run.seed, groups=groups)
         if len(train_rows) < 2:
             raise DataError(
                 f"validation: {run.validation:g} of {len(loaded)} rows leaves {len(train_rows)} to train on; use validation=0."
@@ -242,10 +248,12 @@ class Method(ABC):
             "source": loaded.source,
             "rows": len(train_rows),
             "held_out": len(held_rows),
+            "sha256": digest_of(train.x),
         }
-        if isinstance(condition, (str, int, np.integer)):
-            info["condition"] = condition if isinstance(condition, str) else int(condition)
-        info["labels_given"] = condition is not None and not isinstance(condition, (str, int, np.integer))
+        for what, given, flag in (("condition", condition, "labels_given"), ("group", group, "groups_given")):
+            if is_name(given):
+                info[what] = given if isinstance(given, str) else int(given)  # type: ignore[call-overload]
+            info[flag] = given is not None and not is_name(given)
         return _Prepared(train, held, schema, fitted, train_rows, held_rows, info)
 
     def _adopt(self, prepared: _Prepared, run: Run, fingerprint: str) -> None:
@@ -441,10 +449,10 @@ class Method(ABC):
             if condition is not None:
                 raise ValueError(_NO_LABELS)
             return self.schema_.encode(loaded.values).to(device), None
-        named = self.condition_.column if self.condition_.column is not None else "labels"
-        if condition is None and self.condition_.column is None and loaded.labels is None:
+        if condition is None and not self.condition_.labelled(loaded):
             raise DataError("condition: this model has classes; give a label, or one a row: condition=....")
-        values, labels, _ = split_condition(loaded, named if condition is None else _spread(condition, len(loaded)))
+        named = self.condition_.origin if condition is None else _spread(condition, len(loaded))
+        values, labels, _ = split_condition(loaded, named)
         return self.schema_.encode(values).to(device), self.condition_.codes(labels).to(device)
 
     def _wanted_codes(self, n: int, condition: object, generator: torch.Generator) -> Tensor | None:

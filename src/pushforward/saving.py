@@ -156,7 +156,13 @@ def load(path: str | Path, **objects: Any) -> Method:
 
 
 def resume(
-    path: str | Path, data: object = None, *, condition: object = None, progress: bool | None = None, **objects: Any
+    path: str | Path,
+    data: object = None,
+    *,
+    condition: object = None,
+    group: object = None,
+    progress: bool | None = None,
+    **objects: Any,
 ) -> Method:
     """Continue the fit that was interrupted in the folder ``path``.
 
@@ -164,6 +170,7 @@ def resume(
         path: the folder.
         data: the same data again; None reads them from where the run read them.
         condition: the same labels again, where the run was given an array of them.
+        group: the same groups again, where the run was given an array of them.
         progress: show progress; None shows it on terminals only.
         **objects: constructor arguments that are objects.
 
@@ -181,11 +188,16 @@ def resume(
     data = data if data is not None else config["data"]["source"]
     if data is None:
         raise ModelError(f"the run in {folder} was fitted to data in memory; give them again: resume(path, data).")
-    named = config["data"].get("condition")
     if config["data"].get("labels_given") and condition is None:
         raise ModelError(
             f"the run in {folder} was given an array of labels; give them again: resume(path, condition=labels)."
         )
+    if config["data"].get("groups_given") and group is None:
+        raise ModelError(
+            f"the run in {folder} was given an array of groups; give them again: resume(path, group=groups)."
+        )
+    condition = config["data"].get("condition") if condition is None else condition
+    group = config["data"].get("group") if group is None else group
     made = config["run"]
     run = Run(
         out=folder,
@@ -197,7 +209,7 @@ def resume(
         checkpoint_every=made["checkpoint_every"],
         progress=progress,
     )
-    return rebuild(config, objects).fit(data, condition=named if condition is None else condition, run=run)
+    return rebuild(config, objects).fit(data, condition=condition, group=group, run=run)
 
 
 def require_same_data(folder: Path, fingerprint: str) -> None:

@@ -19,7 +19,12 @@ from pushforward.method import ABILITIES, Method
 
 # Arguments that make a method small enough for a test.
 SMALL: dict[str, dict[str, Any]] = {
+    "DDPM": {"steps": 5, "width": 8, "batch_size": 32},
+    "FlowMatching": {"steps": 3, "width": 8, "batch_size": 32},
+    "GAN": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "GaussianMixture": {"latent_dim": 2},
     "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "VAE": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "SQL": {"latent_dim": 2, "basis": 4},
 }
 METHODS = sorted(pf.registry())
@@ -180,7 +185,7 @@ def test_abilities_answer_or_refuse(name: str) -> None:
         "sample": lambda: model.sample(2),
         "log_prob": lambda: model.log_prob(data[:3]),
         "encode": lambda: model.encode(data[:3]),
-        "decode": lambda: model.decode(np.zeros((3, SMALL[name]["latent_dim"]))),
+        "decode": lambda: model.decode(np.zeros((3, SMALL[name].get("latent_dim", data.shape[1])))),
         "reconstruct": lambda: model.reconstruct(data[:3]),
         "interpolate": lambda: model.interpolate(data[:2], data[2:4], steps=5),
         "outlier_score": lambda: model.outlier_score(data[:3]),

@@ -83,7 +83,7 @@ def test_show_methods_cite_describe_doctor(run: Path, pictures: Path, capsys: py
     for arguments, wanted in [
         (["show", str(run)], "NeuroSQL"),
         (["methods", "--can", "encode", "--data", "table"], "NeuroSQL"),
-        (["methods", "--can", "log_prob", "--data", "image"], "no method does that yet"),
+        (["methods", "--can", "log_prob", "--data", "image"], "GaussianMixture"),
         (["cite", "neurosql"], "2602.18216"),
         (["describe", str(pictures)], "40"),
         (["doctor"], "fit and sample"),

@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[2] / "src" / "pushforward"
 # Every module stands on the floors below its own, and on its own floor unless that is the floor of methods.
 FLOORS: list[set[str]] = [
     {"errors", "budget", "folders", "world", "progress", "parameters"},
-    {"maps", "laws", "residuals", "latent", "objectives", "solvers", "nets", "metrics"},
-    {"data", "run", "condition"},
+    {"maps", "laws", "residuals", "latent", "pairing", "mixtures", "denoising", "objectives", "solvers", "nets", "metrics"},
+    {"data", "run", "condition", "codes"},
     {"report"},  # draws a fitted model that it is handed; saving puts its pictures and card into the folder
     {"method", "saving"},
     {"methods"},
-    {"output", "doctor", "cli", "__main__", "__init__"},
+    {"features", "scoring", "training_rows", "evaluate", "compare", "output", "doctor"}
+    | {"flags", "cli", "cli_compare", "__main__", "__init__"},
 ]
 FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(ROOT.rglob("*.py"))

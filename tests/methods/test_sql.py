@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from scipy.optimize import linear_sum_assignment
 
 import pushforward as pf
 from pushforward.methods.sql import _Search
+from pushforward.solvers.gram import GramRows, WeightedRows
 from pushforward.solvers.principal import principal_scores
-from pushforward.solvers.splines import principal_coordinates
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
 ALL: dict[str, Any] = {"validation": 0, **QUIET}
@@ -132,19 +133,31 @@ def test_codes_are_the_quantiles_of_every_factor() -> None:
         torch.testing.assert_close(model.codes_[:, l].sort().values, wanted, atol=1e-5, rtol=0)
 
 
-def test_only_the_gram_matrix_matters() -> None:
-    """With more columns than rows the search works on as many columns as rows, and takes the same steps as on all of them."""
-    x = torch.as_tensor(simulate(60, 150, 2, 0)[0])
-    x = x - x.mean(0)
-    whole, turned = _Search(x, torch.ones_like(x), pf.SQL()), _Search(principal_coordinates(x), None, pf.SQL())
-    for search in (whole, turned):
+@pytest.mark.parametrize("p", [150, 30])
+def test_only_the_gram_matrix_matters(p: int) -> None:
+    """The search on the Gram matrix takes the same steps as the one on all columns with weights of one."""
+    n = 60
+    x = torch.as_tensor(simulate(n, p, 2, 0)[0])
+    sides = (GramRows(x + 5), WeightedRows(x - x.mean(0), torch.ones_like(x)))
+    gram, whole = (_Search(rows, n, x.device, pf.SQL(), 2) for rows in sides)
+    for search in (gram, whole):
         generator = torch.Generator().manual_seed(0)
         for _ in range(60):
             search.step(generator)
-    assert whole.at == turned.at
-    assert turned.x.shape == (60, 59)
-    assert torch.equal(whole.ranks, turned.ranks)
-    assert whole.fit.objective == pytest.approx(turned.fit.objective, rel=1e-9)
+    assert whole.at == gram.at
+    assert torch.equal(whole.ranks, gram.ranks)
+    assert whole.fit.objective == pytest.approx(gram.fit.objective, rel=1e-9)
+    assert whole.fit.misfit == pytest.approx(gram.fit.misfit, rel=1e-9)
+    torch.testing.assert_close(whole.fit.shares(), gram.fit.shares())
+    ours, theirs = (fit.distances(1, slice(None), every=3).double() for fit in (gram.fit, whole.fit))
+    torch.testing.assert_close(ours - ours[:, :1], theirs - theirs[:, :1], atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("p", [150, 30])
+def test_scores_are_the_leading_singular_vectors(p: int) -> None:
+    x = torch.as_tensor(simulate(60, p, 2, 0)[0])
+    wanted = torch.linalg.svd(x - x.mean(0), full_matrices=False).U[:, :4]
+    torch.testing.assert_close((GramRows(x).scores(4).T @ wanted).abs(), torch.eye(4).double(), atol=1e-6, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_fit_and_resuming_is_bitwise(tmp_path: Path) -> None:
@@ -196,7 +209,9 @@ def test_functions_and_explained_variance(tmp_path: Path) -> None:
     assert model.function_grid_.shape == (101,)
     path = np.stack([model.function_grid_, np.full(101, 0.3, dtype=np.float32)], axis=1)
     steps = np.diff(model.schema_.encode(model.decode(path)).numpy(), axis=0)
-    np.testing.assert_allclose(steps, np.diff(model.functions_[0], axis=0), atol=2e-2)  # decode clips at the range of the data
+    np.testing.assert_allclose(
+        steps, np.diff(model.functions_[0], axis=0), atol=2e-2
+    )  # decode clips at the range of the data
     shares = model.explained_variance_
     assert shares[0] >= shares[1] > 0.2
     assert shares.sum() == pytest.approx(model.history_[-1]["explained_variance"], abs=1e-3)
@@ -243,7 +258,9 @@ def test_every_class_has_functions_of_its_own() -> None:
         new = model.sample(1500, seed=0, condition=label)
         np.testing.assert_allclose(new.mean(0), rows.mean(0), atol=0.25)
         assert np.linalg.norm(np.cov(new.T) - np.cov(rows.T)) < 0.5 * np.linalg.norm(np.cov(rows.T))
-    assert np.abs(model.decode(np.zeros((1, 1)), condition="a") - model.decode(np.zeros((1, 1)), condition="b")).mean() > 2
+    assert (
+        np.abs(model.decode(np.zeros((1, 1)), condition="a") - model.decode(np.zeros((1, 1)), condition="b")).mean() > 2
+    )
 
 
 # ---------------------------------------------------------------------- missing values
@@ -260,7 +277,7 @@ def errors(missing_share: Callable[[np.random.Generator], Any], seed: int) -> tu
     """Agreement of codes and relative error of the holes' signal: with weights, and with zeroing."""
     x, z, signal = simulate(400, 120, 2, seed)
     frame, missing, zeroed = with_holes(x, missing_share(np.random.default_rng(seed)), seed)
-    weighted, plain = fitted(frame), fitted(zeroed)
+    weighted, plain = fitted(frame, starts=4), fitted(zeroed, starts=4)
     coder: Any = weighted.schema_.coder
     made = weighted.law_.decode(weighted.codes_)[:, ~weighted.law_.flags].numpy()  # type: ignore[operator, union-attr]
     filled = np.stack([column.transform.decode(made[:, j]) for j, column in enumerate(coder.columns)], axis=1)
@@ -281,7 +298,9 @@ def test_missing_at_random_fills_in_better_than_zeroing_at_equal_codes() -> None
 
 def test_rows_with_many_holes_are_better_than_zeroed() -> None:
     """60 % in a third of the rows: zeroing draws these rows to the centre."""
-    found = np.mean([errors(lambda rng: np.where(rng.random((400, 1)) < 0.33, 0.6, 0.0), seed) for seed in range(2)], axis=0)
+    found = np.mean(
+        [errors(lambda rng: np.where(rng.random((400, 1)) < 0.33, 0.6, 0.0), seed) for seed in range(4)], axis=0
+    )
     assert found[0] > found[1] + 0.01
     assert found[2] < 0.9 * found[3]
 
@@ -302,10 +321,16 @@ def test_holes_come_back_in_samples_and_do_not_move_codes() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"latent_dim": 7}, "latent_dim: from 1 to 6 factors can be told apart in 6 columns and 100 training rows, got 7"),
+        (
+            {"latent_dim": 7},
+            "latent_dim: from 1 to 6 factors can be told apart in 6 columns and 100 training rows, got 7",
+        ),
         ({"latent_dim": 0}, "latent_dim: from 1 to"),
         ({"basis": 3}, "basis: at least 4"),
-        ({"basis": 50}, "basis: 2 factors of 50 functions make 100 coefficients a column, too many for 100 training rows"),
+        (
+            {"basis": 50},
+            "basis: 2 factors of 50 functions make 100 coefficients a column, too many for 100 training rows",
+        ),
         ({"smoothing": 0.0}, "smoothing: must be positive"),
         ({"starts": 0}, "starts: must be at least 1"),
         ({"assignment": "fast"}, "assignment: must be one of 'exact', 'greedy', got 'fast'"),
@@ -330,8 +355,51 @@ def test_a_class_with_too_few_rows() -> None:
 
 def test_a_column_without_any_value() -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd")).assign(empty=np.nan)
-    with pytest.raises(pf.DataError, match="Column 'empty' holds no value"), pytest.warns(UserWarning, match="empty"):
+    message = r"Column 'empty' holds no value in any training row. Fix: df.drop\(columns=\['empty'\]\)"
+    with pytest.raises(pf.DataError, match=message), pytest.warns(UserWarning, match="empty"):
         fitted(frame)
+
+
+def test_what_the_coordinates_of_a_table_say() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=40), "colour": ["red", "blue", None, "red"] * 10, "same": 1})
+    frame["gap"], frame["empty"] = np.where(rng.random(40) < 0.3, np.nan, rng.normal(size=40)), np.nan
+    with pytest.warns(UserWarning, match="hold one value"):
+        found = pf.data.fit_schema(frame).coordinates()
+    assert found.labels == ("size", "colour = blue", "colour = red", "colour = missing", "gap", "gap missing")
+    assert found.indicator == (-1, -1, -1, -1, 5, -1)
+    assert found.empty == ("empty",)
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [((30, 3), ("x1", "x2", "x3")), ((30, 2, 2), ("x1", "x2", "x3", "x4"))])
+def test_what_the_coordinates_of_arrays_say(shape: tuple[int, ...], wanted: tuple[str, ...]) -> None:
+    found = pf.data.fit_schema(np.random.default_rng(0).random(shape)).coordinates()
+    assert (found.labels, found.indicator, found.empty) == (wanted, (-1,) * len(wanted), ())
+
+
+def test_coordinates_of_vectors_keep_their_number_where_constant_columns_are_left_out() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    x[:, 1] = 2.0
+    with pytest.warns(UserWarning, match="constant"):
+        assert pf.data.fit_schema(x).coordinates().labels == ("x1", "x3")
+
+
+def test_equal_rows_take_no_more_than_three_times_as_long() -> None:
+    """CPU time, the least of three fits; half the rows are one row, every row comes ten times, or there are 20 different rows."""
+    x, _, _ = simulate(400, 30, 2, 0)
+    equal = [
+        np.repeat(x[:40], 10, axis=0),
+        np.repeat(x[:20], 20, axis=0),
+        np.concatenate([x[:200], np.repeat(x[:1], 200, axis=0)]),
+    ]
+
+    def seconds(rows: np.ndarray) -> float:
+        began = time.process_time()
+        fitted(rows, starts=3)
+        return time.process_time() - began
+
+    plain = min(seconds(x) for _ in range(3))
+    assert all(min(seconds(rows) for _ in range(3)) < 3 * plain for rows in equal)
 
 
 def test_constant_columns_and_equal_rows_are_no_trouble() -> None:

@@ -31,12 +31,16 @@ def read_npy(path: Path) -> Data:
 
 
 def read_npz(path: Path) -> Data:
-    """The array named images, X, x or data, or the only one; labels from labels or y."""
+    """The array named images, X, x or data, or the only one; labels from labels or y; other columns by their names."""
     arrays = _load(path)
     if not isinstance(arrays, dict):
         raise DataError(f"{path} is a single array, not an .npz archive of arrays. Fix: rename it to .npy.")
     key, label_key = _pick_key(path, list(arrays)), next((k for k in _LABEL_KEYS if k in arrays), None)
-    return Data(arrays[key], as_labels(arrays[label_key]) if label_key else None, path.stem)
+    labels = as_labels(arrays.pop(label_key)) if label_key else None
+    values = arrays.pop(key)
+    column = (values.shape[:1], (*values.shape[:1], 1))
+    others = {name: array.reshape(-1) for name, array in arrays.items() if array.shape in column}
+    return Data(values, labels, path.stem, arrays=others)
 
 
 def read_idx(path: Path) -> Data:
@@ -73,15 +77,30 @@ def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             loaded: Any = np.load(file, allow_pickle=False)
-            return {key: loaded[key] for key in _wanted(loaded.files)} if hasattr(loaded, "files") else loaded
+            return {key: loaded[key] for key in _wanted(loaded)} if hasattr(loaded, "files") else loaded
     except _BROKEN as error:
         raise _broken(path, error) from error
 
 
-def _wanted(keys: list[str]) -> list[str]:
-    """The keys to read: the known ones where there are any, so that a pickled extra does no harm."""
-    known = [key for key in keys if key in _VALUE_KEYS]
-    return known[:1] + [key for key in keys if key in _LABEL_KEYS] if known else keys
+def _wanted(archive: Any) -> list[str]:
+    """The keys to read: the known ones and columns where there are any, so that a pickled or large extra does no harm."""
+    known = [key for key in archive.files if key in _VALUE_KEYS]
+    if not known:
+        return list(archive.files)
+    others = [key for key in archive.files if key not in _VALUE_KEYS]
+    return known[:1] + [key for key in others if key in _LABEL_KEYS or _is_column(archive, key)]
+
+
+def _is_column(archive: Any, key: str) -> bool:
+    """Whether an array of the archive holds plain entries ``[n]`` or ``[n, 1]``, by its header alone."""
+    header = np.lib.format
+    if f"{key}.npy" not in archive.zip.namelist():
+        return False
+    with archive.zip.open(f"{key}.npy") as file:
+        version = header.read_magic(file)
+        read = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape[1:] in ((), (1,)) and len(shape) > 0 and dtype.kind in "buifU"
 
 
 def _pick_key(path: Path, keys: list[str]) -> str:

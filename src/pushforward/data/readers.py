@@ -72,7 +72,8 @@ def describe(source: object) -> str:
         DataError: where the data cannot be used.
     """
     data = load_data(source)
-    return "\n".join([f"{data.name}: {fit_schema(data).summary()}", _label_line(data), *data.notes])
+    lines = [f"{data.name}: {fit_schema(data).summary()}", _label_line(data), *_array_lines(data), *data.notes]
+    return "\n".join(lines)
 
 
 def _from_text(source: str | Path) -> Data:
@@ -136,6 +137,12 @@ def _nothing_there(source: str, path: Path) -> str:
     lacking = "" if folder.is_dir() else f" (the folder {folder} does not exist)"
     known = f"Known sets are {', '.join(named_sets())}."
     return f"There is no file, folder or known data set {source!r}{lacking}.{hint} {known}"
+
+
+def _array_lines(data: Data) -> list[str]:
+    """What lies beside the rows, for ``condition=`` and ``group=``."""
+    told = [f"{name} ({len(np.unique(array))} values)" for name, array in data.arrays.items()]
+    return [f"beside the rows: {', '.join(told)}"] if told else []
 
 
 def _label_line(data: Data) -> str:

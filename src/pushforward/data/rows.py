@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -29,6 +30,8 @@ class Data:
         label_names: the name of label 0, 1, ... where the source has them.
         source: absolute path or name of the set, for reading the same data again; None for data in memory.
         notes: what the reader had to assume, one sentence each; ``describe`` shows them.
+        arrays: other arrays of the source with one entry a row ``[n]``, by name: subjects, batches, classes. ``fit`` takes
+            such a name as ``condition=`` or ``group=``.
     """
 
     values: Values
@@ -37,12 +40,18 @@ class Data:
     label_names: tuple[str, ...] | None = None
     source: str | None = None
     notes: tuple[str, ...] = ()
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.labels) != len(self):
             raise DataError(
                 f"{self.name}: there are {len(self)} rows but {len(self.labels)} labels. Fix: give one label a row."
             )
+        for name, array in self.arrays.items():
+            if len(array) != len(self):
+                raise DataError(
+                    f"{self.name}: there are {len(self)} rows but {len(array)} entries in {name!r}. Fix: give one a row."
+                )
 
     def __len__(self) -> int:
         return int(self.values.shape[0]) if np.ndim(self.values) else 0
@@ -56,13 +65,20 @@ def take_rows(values: object, index: NDArray[Any]) -> object:
     """
     if isinstance(values, Data):
         labels = None if values.labels is None else values.labels[index]
-        return Data(take_rows(values.values, index), labels, values.name, values.label_names)  # type: ignore[arg-type]
+        arrays = {name: array[index] for name, array in values.arrays.items()}
+        rows: Any = take_rows(values.values, index)
+        return Data(rows, labels, values.name, values.label_names, arrays=arrays)
     if is_frame(values):
         return values.iloc[index].reset_index(drop=True)
     check_container(values)
     if isinstance(values, torch.Tensor):
         return values[torch.as_tensor(np.asarray(index), device=values.device)]
     return np.asanyarray(values)[index]  # a masked array keeps its mask, so that it is refused later
+
+
+def digest_of(x: torch.Tensor) -> str:
+    """A checksum of encoded rows ``[n, *event_shape]``, their order included."""
+    return hashlib.sha256(np.ascontiguousarray(x.detach().cpu().numpy()).tobytes()).hexdigest()
 
 
 def split_rows(

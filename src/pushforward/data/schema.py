@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from pushforward.data.checks import Array, check_rows, is_frame, to_array
 from pushforward.data.images import ImageCoder
 from pushforward.data.rows import Data
-from pushforward.data.tables import TableCoder
+from pushforward.data.tables import Coordinates, TableCoder
 from pushforward.data.vectors import VectorCoder
 from pushforward.errors import DataError
 
@@ -93,6 +94,17 @@ class Schema:
             raise DataError(f"The data are of kind {self.kind!r}, not images, so there is no picture to show.")
         self._check_encoded(x)
         return self.coder.as_images(x.detach().cpu().float().numpy())
+
+    def coordinates(self) -> Coordinates:
+        """What the coordinates of an encoded row (of a picture: flattened) say; those of arrays are numbered from 1."""
+        if isinstance(self.coder, TableCoder):
+            return self.coder.coordinates()
+        kept = (
+            (self.coder.scale > 0).nonzero()[0]
+            if isinstance(self.coder, VectorCoder)
+            else range(prod(self.event_shape))
+        )
+        return Coordinates(tuple(f"x{i + 1}" for i in kept), (-1,) * len(kept))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain types (str, int, float, bool, None, list, dict); ``from_dict`` is its exact inverse."""

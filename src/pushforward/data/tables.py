@@ -22,6 +22,21 @@ _MOST_LINES = 40
 
 
 @dataclass(frozen=True)
+class Coordinates:
+    """What the ``d`` coordinates of an encoded row say.
+
+    Attributes:
+        labels: for humans, ``d`` of them: the column, and where it has several coordinates what this one stands for.
+        indicator: for each the coordinate that says (where positive) that it is missing, or -1.
+        empty: columns without any value, which have no coordinate.
+    """
+
+    labels: tuple[str, ...]
+    indicator: tuple[int, ...]
+    empty: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
 class TableCoder:
     """Columns in the order of the DataFrame; dates are left out, constant columns have no coordinate."""
 
@@ -64,6 +79,13 @@ class TableCoder:
         frame = pd.concat(decoded, axis=1)
         frame.columns = pd.Index([column.name for column in self.columns])
         return frame
+
+    def coordinates(self) -> Coordinates:
+        """What the coordinates say, in their order."""
+        empty = tuple(c.name for c in self.columns if isinstance(c, ConstantColumn) and c.value is None)
+        flagged = {place.start for c, place in self._places() if isinstance(c, NumberColumn) and c.missing}
+        indicator = tuple(i + 1 if i in flagged else -1 for i in range(*self.event_shape))
+        return Coordinates(tuple(label for c in self.columns for label in _labels(c)), indicator, empty)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only."""
@@ -114,6 +136,13 @@ _KINDS: dict[str, Callable[[dict[str, Any]], Column]] = {
 
 def _column_from(stored: dict[str, Any]) -> Column:
     return _KINDS[stored["kind"]](stored)
+
+
+def _labels(column: Column) -> list[str]:
+    """What each coordinate of a column says."""
+    if isinstance(column, CategoryColumn):
+        return [f"{column.name} = {level}" for level in [*column.levels, "missing"][: column.width]]
+    return [str(column.name), f"{column.name} missing"][: column.width]
 
 
 def _check_names(frame: pd.DataFrame) -> None:

@@ -1,6 +1,11 @@
 """One file per system. Importing this package registers them all."""
 
+from pushforward.methods.ddpm import DDPM
+from pushforward.methods.flow_matching import FlowMatching
+from pushforward.methods.gan import GAN
+from pushforward.methods.gaussian_mixture import GaussianMixture
 from pushforward.methods.neurosql import NeuroSQL
 from pushforward.methods.sql import SQL
+from pushforward.methods.vae import VAE
 
-__all__ = ["NeuroSQL", "SQL"]
+__all__ = ["DDPM", "FlowMatching", "GAN", "GaussianMixture", "NeuroSQL", "SQL", "VAE"]

@@ -2,8 +2,9 @@
 
 Hrusanov, Chen, Bodelet: NeuroSQL, arXiv 2602.18216 (2026); ancestor: Bodelet et al., SQL, arXiv 2003.13119.
 
-Model: ``y_i = g(z_i) + e_i`` with ``z_i`` from a known law. No encoder, no discriminator. The algorithm:
+Model: ``y_i = g(z_i) + e_i`` with ``z_i`` from a known law. No discriminator; codes come from an assignment. The algorithm:
 
+    0.  images: y <- the codes of an autoencoder learned first, whose decoder D is kept      (space="data": skipped, the paper)
     1.  q_1 .. q_n   a lattice of quantiles of the latent law           (d = 1: q_r = F^-1(r / (n + 1)))
     2.  pi           assign whitened principal scores of y to q         (optimal transport, once)
     3.  repeat until the budget is spent:
@@ -12,44 +13,45 @@ Model: ``y_i = g(z_i) + e_i`` with ``z_i`` from a known law. No encoder, no disc
     6.      C_ij = |F(y_i) - F(g_theta(q_j))|^2,   pi <- argmin_pi sum_i C_i,pi(i)     (linear assignment, global)
     7.      z_i <- m z_i + (1 - m) q_pi(i)                              (momentum m, fixed lattice only)
     8.  theta <- moving average of theta;  5. and 6. once more;  z_i = q_pi(i),  e_i = y_i - g(z_i)
-    sample:  z ~ latent law,  y = g(z) + e(z)
+    sample:  z ~ latent law,  y = g(z) + e(z),  for images D(y)
 
-With squared error the minimum over pi is W2^2(data, g#lattice), and its gradient in theta is that of step 4: NeuroSQL
-minimises a Wasserstein distance in its primal form.
+With squared error the minimum over pi is W2^2(data, g#lattice), and its gradient in theta is that of step 4: a primal W2.
 
-Departures from the paper (the first, second and fourth are measured in benchmarks/neurosql_digits.py):
+Departures from the paper (benchmarks/neurosql_digits.py and benchmarks/pictures.py measure the first, second, third and fifth):
+    * Images are assigned in a space of learned codes. A regression in pixels blurs, and residuals of pixels bring ghosts; means and
+      residuals of codes decode to sharp pictures. The encoder is used for training only.
     * A fresh lattice at every reassignment. On a fixed one the pairing freezes after some epochs and the generator memorises n
       points: fresh latents then give worse samples, the more so the larger d is.
     * Sobol points through the Gaussian quantile function instead of the spherical lattice, which crowds the centre (d >= 4).
     * Reassignment every few epochs over ALL rows, under a cap on its share of the time, instead of mini-batches.
     * Samples include the residual e; the paper's sampler is g(z) alone, which is a conditional mean.
     * Labels: a lattice and an assignment for each class.
-    * Adam follows a cosine, gradients are clipped at norm 1, and weights are averaged: usual care, not in the paper.
-The faithful mode is ``NeuroSQL(lattice="fixed", latent="ball", momentum=0.5, initial="random", noise="none")``.
+    * Adam on a cosine, gradients clipped at norm 1, averaged weights: usual care, not in the paper.
+The faithful mode is ``NeuroSQL(space="data", lattice="fixed", latent="ball", momentum=0.5, initial="random", noise="none")``.
 
 When to use: some hundred to some ten thousand rows or images, stable training without tuning, codes for every training row.
-When not: sharp natural images (g is a regression: samples are smooth), or when a density is needed.
+When not: fine texture matters more than speed (the decoder smoothes it), or when a density is needed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pushforward import nets
+from pushforward.codes import autoencoder, code_decoder, cosine, learn_codes, steps_in_epoch
 from pushforward.latent import LatentLaw, in_chunks, lattice_advantage, share_nearer_to_train
 from pushforward.laws import Ball, Gaussian, Law, Uniform, UnitLaw
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.pairing import Pairing
 from pushforward.residuals import RESIDUALS
 from pushforward.run import Run
-from pushforward.solvers.assignment import EXACT_LIMIT, assign
+from pushforward.solvers.by_class import assign_by_class, class_rows
 from pushforward.solvers.principal import principal_scores, standardised, whitening
 from pushforward.solvers.quantiles import lattice as lattice_of
 
@@ -65,30 +67,15 @@ FEATURES: dict[str, Callable[[Tensor, int], nn.Module]] = {
 _STRETCH_FROM = 6000
 _CHUNK = 2048
 _FEWEST_STEPS, _MOST_STEPS = 1500, 20_000  # without a budget: 300 epochs, within these bounds
-
-
-@dataclass
-class _Pairing:
-    """Which code each row has now; saved at checkpoints."""
-
-    codes: Tensor
-    lattice: Tensor
-    permutation: Tensor
-    seconds: float = 0.0
-    expected: float = 0.0
-
-    def record(self, seconds: float) -> None:
-        """Add the time of an assignment, and expect the next one to take a little longer."""
-        self.seconds += seconds
-        self.expected = 1.2 * seconds
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        device = self.codes.device
-        for name, value in state.items():
-            setattr(self, name, value.to(device) if isinstance(value, Tensor) else value)
+_STEPS_ON_CODES, _TIME_ON_CODES, _TIME_IF_MANY = (
+    0.5,
+    0.85,
+    0.6,
+)  # share of a budget for learning codes, whose steps are dear
+_CODE_NOISE, _CODE_DECAY = (
+    0.3,
+    1e-3,
+)  # codes are decoded with noise on them and drawn to zero, so that codes between decode well
 
 
 class NeuroSQL(Method):
@@ -100,12 +87,15 @@ class NeuroSQL(Method):
         lattice: ``"refresh"`` draws a new lattice at every reassignment; ``"fixed"`` keeps one, as the paper does.
         momentum: weight of the old code when codes are updated (fixed lattice only; 0 is a plain replacement).
         initial: first pairing: ``"pca"`` assigns principal scores to the lattice, ``"random"`` shuffles.
-        reassign_every: epochs between two assignments; stretched in proportion above 6000 rows.
+        reassign_every: epochs between two assignments; with a step budget stretched in proportion above 6000 rows.
         assignment_share: with a wall budget, assignments may use at most this share of the time.
         noise: residual added to samples: ``"local"`` (neighbouring residuals combined), ``"gaussian"`` or ``"none"``.
         features: extra coordinates of the cost: ``"none"``, ``"pca"`` (whitened scores), ``"random"`` (a fixed random
             convolutional network) or a module ``[n, *event] -> [n, k]``.
         feature_weight: weight of the squared feature distance; at 1 it has the spread of the squared pixel distance.
+        space: where rows are compared and residuals added: ``"data"`` (the paper), ``"codes"`` (learned codes of images), or
+            ``"auto"``: codes for images unless a generator or features are given.
+        code_dim: dimension of learned codes.
         generator: a module ``[n, latent_dim] -> [n, *event]`` (``latent_dim + classes`` inputs with labels); None builds a
             convolutional network for images and a perceptron for vectors and tables.
         width: channels (images) or a quarter of the hidden units (vectors, tables) of the built-in generator.
@@ -137,6 +127,8 @@ class NeuroSQL(Method):
         noise: Literal["local", "gaussian", "none"] = "local",
         features: Literal["none", "pca", "random"] | nn.Module = "none",
         feature_weight: float = 1.0,
+        space: Literal["auto", "data", "codes"] = "auto",
+        code_dim: int = 32,
         generator: nn.Module | None = None,
         width: int = 64,
         learning_rate: float = 2e-3,
@@ -153,6 +145,8 @@ class NeuroSQL(Method):
         self.noise: Literal["local", "gaussian", "none"] = noise
         self.features: Literal["none", "pca", "random"] | nn.Module = features
         self.feature_weight = feature_weight
+        self.space: Literal["auto", "data", "codes"] = space
+        self.code_dim = code_dim
         self.generator = generator
         self.width = width
         self.learning_rate = learning_rate
@@ -169,37 +163,66 @@ class NeuroSQL(Method):
 
     def _fit(self, data: TrainingSet, run: Run) -> Law:
         law = self._build(data.event_shape, data.classes).to(run.device)
-        net = run.build("generator", lambda: self._network(data.event_shape, data.classes))
+        rows, began = data, 0.0
+        if self._in_codes(data.event_shape):
+            began = self._share_for_codes(len(data.x), run)
+            rows = self._learned_codes(law, data, run, until=began)
+        net = run.build("generator", lambda: self._network(rows.event_shape, data.classes))
         optimizer = run.track("adam", torch.optim.Adam(net.parameters(), lr=self.learning_rate, fused=True))
         average = run.average("average", net, self.ema_decay)
-        embed = self._embedding(data, run)
-        target = embed(data.x)
+        embed = self._embedding(rows, run)
+        target = embed(rows.x)
         law.generator = net
-        pairing = run.track("pairing", self._initial_pairing(law, target, data, run))
+        pairing = run.track("pairing", self._initial_pairing(law, target, rows, run))
         run.reserve(pairing.expected)
 
-        epoch = max(1, len(data.x) // min(self.batch_size, len(data.x)))
-        period = epoch * math.ceil(self.reassign_every * max(1.0, len(data.x) / _STRETCH_FROM))
-        rows = run.rows(len(data.x), self.batch_size)
-        for step in run.loop(
-            "train", default=f"{min(max(300 * epoch, _FEWEST_STEPS), _MOST_STEPS)} steps", steps_per_epoch=epoch
-        ):
+        epoch = steps_in_epoch(len(rows.x), self.batch_size)
+        stretch = 1.0 if run.timed else max(1.0, len(rows.x) / _STRETCH_FROM)  # a wall budget has its cap instead
+        period = epoch * math.ceil(self.reassign_every * stretch)
+        order = run.rows(len(rows.x), self.batch_size)
+        for step in run.loop("train", default=self._default(rows, stages=1), steps_per_epoch=epoch):
             if step and step % period == 0 and self._may_assign(pairing, run):
-                self._reassign(pairing, self.momentum, law, target, embed, data, run)
-            optimizer.param_groups[0]["lr"] = self.learning_rate * 0.5 * (1 + math.cos(math.pi * run.fraction))
-            batch = next(rows)
-            made = law.decode(pairing.codes[batch], None if data.labels is None else data.labels[batch])
+                self._reassign(pairing, self.momentum, law, target, embed, rows, run)
+            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine((run.fraction - began) / (1 - began))
+            batch = next(order)
+            made = law.head(pairing.codes[batch], None if rows.labels is None else rows.labels[batch])
             run.step(optimizer, (embed(made) - target[batch]).square().sum(1).mean() / target.shape[1], clip=1.0)
 
         law.generator = average.module.requires_grad_(False).eval()
         if run.affords(pairing.expected):
-            self._reassign(pairing, 0.0, law, target, embed, data, run)
-        self._keep_residuals(law, pairing.codes, data, run)
+            self._reassign(pairing, 0.0, law, target, embed, rows, run)
+        self._keep_residuals(law, pairing.codes, data, rows, run)
         return law
+
+    def _learned_codes(self, law: LatentLaw, data: TrainingSet, run: Run, until: float) -> TrainingSet:
+        """Step 0: codes take the place of images, and the law gets their decoder."""
+        pair = run.build("autoencoder", lambda: autoencoder(data.event_shape, self.code_dim, self.width))
+        rows, law.decoder = learn_codes(
+            data.x,
+            pair,
+            run,
+            default=self._default(data, stages=2),
+            until=until,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            ema_decay=self.ema_decay,
+        )
+        return TrainingSet(rows, data.labels, data.classes)
+
+    def _share_for_codes(self, n: int, run: Run) -> float:
+        """The part of the budget for step 0; many rows need time for assignments afterwards."""
+        if not run.timed:
+            return _STEPS_ON_CODES
+        return _TIME_ON_CODES if n <= _STRETCH_FROM else _TIME_IF_MANY
+
+    def _default(self, data: TrainingSet, stages: int) -> str:
+        """The budget where none is given."""
+        steps = 300 * steps_in_epoch(len(data.x), self.batch_size)
+        return f"{stages * min(max(steps, _FEWEST_STEPS), _MOST_STEPS)} steps"
 
     def _reassign(
         self,
-        pairing: _Pairing,
+        pairing: Pairing,
         momentum: float,
         law: LatentLaw,
         target: Tensor,
@@ -210,19 +233,19 @@ class NeuroSQL(Method):
         """Steps 5 to 7: lattice, images of it, global assignment, new codes; the log says what changed."""
 
         def image(z: Tensor, labels: Tensor | None) -> Tensor:
-            vectors: Tensor = embed(law.decode(z, labels))
+            vectors: Tensor = embed(law.head(z, labels))
             return vectors
 
         began = run.elapsed
         facts: dict[str, float] = {}
-        with run.clock("assign"), torch.no_grad(), _evaluating(law.generator):
+        with run.clock("assign"), torch.no_grad(), nets.evaluating(law.generator):
             if self.lattice == "fixed":
                 paired = in_chunks(image, pairing.codes, data.labels)
                 facts["objective_before"] = float((paired - target).square().mean())
             else:
                 pairing.lattice = self._lattice(law, data, run)
             images = in_chunks(image, pairing.lattice, data.labels)
-            found = run.world.agree(_assign_classes(target, images, data, run.generator))
+            found = run.world.agree(assign_by_class(target, images, data.labels, generator=run.generator))
             new = momentum * pairing.codes + (1 - momentum) * pairing.lattice[found]
             facts["code_shift"] = float((new - pairing.codes).square().mean() / (2 * pairing.lattice.var(0).mean()))
             if self.lattice == "fixed":
@@ -233,12 +256,12 @@ class NeuroSQL(Method):
         run.reserve(pairing.expected)
         run.log(**facts)
 
-    def _may_assign(self, pairing: _Pairing, run: Run) -> bool:
+    def _may_assign(self, pairing: Pairing, run: Run) -> bool:
         """Whether the cap on the assignments' share of a wall budget allows another one; all processes agree."""
-        spent = pairing.seconds + pairing.expected
-        return run.agreed(not run.timed or spent <= self.assignment_share * run.elapsed)
+        allowed = self.assignment_share * run.elapsed
+        return run.agreed(not run.timed or pairing.seconds + pairing.expected <= allowed)
 
-    def _initial_pairing(self, law: LatentLaw, target: Tensor, data: TrainingSet, run: Run) -> _Pairing:
+    def _initial_pairing(self, law: LatentLaw, target: Tensor, data: TrainingSet, run: Run) -> Pairing:
         """Steps 1 and 2."""
         points = run.value("lattice", lambda: self._lattice(law, data, run))
 
@@ -246,11 +269,12 @@ class NeuroSQL(Method):
             if self.initial == "random":
                 # in one dimension an assignment sorts: random keys by random keys is a random permutation of each class
                 keys = torch.rand(2, len(data.x), 1, generator=run.generator, device=run.device)
-                return _assign_classes(keys[0], keys[1], data, run.generator)
-            return _assign_classes(principal_scores(target, self.latent_dim), standardised(points), data, run.generator)
+                return assign_by_class(keys[0], keys[1], data.labels, generator=run.generator)
+            scores = principal_scores(target, self.latent_dim)
+            return assign_by_class(scores, standardised(points), data.labels, generator=run.generator)
 
         first = run.world.agree(run.value("first assignment", pair))
-        pairing = _Pairing(points[first], points, first)
+        pairing = Pairing(points[first], points, first)
         pairing.record(2 * run.seconds.get("first assignment", 0.0))  # the assignments to come have longer vectors
         return pairing
 
@@ -258,25 +282,34 @@ class NeuroSQL(Method):
         """Quantiles ``[n, d]``; with classes, the rows of each class hold a lattice of their own."""
         exact = self.lattice == "fixed" and law.latent.uniform_dim == 1  # F^-1(r / (n + 1)), without a random shift
         points = torch.empty(len(data.x), self.latent_dim, device=data.x.device)
-        for rows in _classes(data):
+        for rows in class_rows(data.labels, len(data.x), data.x.device):
             points[rows] = lattice_of(law.latent, len(rows), generator=run.generator, scramble=not exact).to(points)
         return points
 
     @torch.no_grad()
-    def _keep_residuals(self, law: LatentLaw, codes: Tensor, data: TrainingSet, run: Run) -> None:
+    def _keep_residuals(self, law: LatentLaw, codes: Tensor, data: TrainingSet, rows: TrainingSet, run: Run) -> None:
         """Step 8."""
         law.codes = codes
         law.code_labels = data.labels if data.labels is not None else codes.new_zeros(len(codes), dtype=torch.int64)
-        residuals = data.x - in_chunks(law.decode, codes, data.labels)
-        law.noise_variance = residuals.square().mean().clamp_min(1e-12)
-        law.residuals.fit(codes, residuals, run.generator, data.labels)
+        misfit = data.x - in_chunks(law.decode, codes, data.labels)
+        law.noise_variance = misfit.square().mean().clamp_min(1e-12)
+        law.residuals.fit(codes, rows.x - in_chunks(law.head, codes, data.labels), run.generator, data.labels)
 
     # ------------------------------------------------------------------ pieces
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> LatentLaw:
+        coded, decoder = self._in_codes(event_shape), None
         with torch.random.fork_rng(devices=[]):
-            network = self._network(event_shape, classes)
-        return LatentLaw(network, LATENTS[self.latent](self.latent_dim), RESIDUALS[self.noise](), event_shape, classes)
+            network = self._network((self.code_dim,) if coded else event_shape, classes)
+            if coded:
+                decoder = code_decoder(nets.generator(self.code_dim, event_shape, width=self.width), self.code_dim)
+        latent, residuals = LATENTS[self.latent](self.latent_dim), RESIDUALS[self.noise]()
+        return LatentLaw(network, latent, residuals, event_shape, classes, decoder)
+
+    def _in_codes(self, event_shape: tuple[int, ...]) -> bool:
+        """Whether quantiles are assigned to learned codes."""
+        plain = self.generator is None and self.features == "none"
+        return len(event_shape) == 3 and (self.space == "codes" or (self.space == "auto" and plain))
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
         if self.generator is not None:
@@ -296,7 +329,7 @@ class NeuroSQL(Method):
             features = deepcopy(self.features).requires_grad_(False).eval().to(run.device)
         seen = data.x[:_CHUNK]
         spread = features(seen).flatten(1).var(0).sum().clamp_min(1e-12)
-        return _Embedding(features, float((self.feature_weight * seen.flatten(1).var(0).sum() / spread).sqrt()))
+        return nets.Joined(features, float((self.feature_weight * seen.flatten(1).var(0).sum() / spread).sqrt()))
 
     def _check(self, data: TrainingSet) -> None:
         n = len(data.x)
@@ -309,18 +342,22 @@ class NeuroSQL(Method):
             raise ValueError("features: 'random' is a convolutional network and needs images; use 'pca' or 'none'.")
         if not 0 <= self.momentum < 1 or (self.momentum and self.lattice == "refresh"):
             raise ValueError(f"momentum: must be in [0, 1), and 0 unless lattice='fixed'; got {self.momentum}.")
-        for name in ("reassign_every", "batch_size", "width", "learning_rate", "assignment_share"):
+        if self.space == "codes" and (
+            len(data.event_shape) != 3 or self.generator is not None or self.features != "none"
+        ):
+            raise ValueError("space: 'codes' is for images, without features and without a generator; use 'data'.")
+        for name in ("code_dim", "reassign_every", "batch_size", "width", "learning_rate", "assignment_share"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
         if self.feature_weight < 0:
             raise ValueError(f"feature_weight: must be 0 or more, got {self.feature_weight}.")
-        self._check_generator(data)
+        if self.generator is not None:
+            self._check_generator(data)
 
     def _check_generator(self, data: TrainingSet) -> None:
         """A generator of the user must have the right shapes."""
-        inputs = self._inputs(data.classes)
+        inputs, net = self._inputs(data.classes), self._network(data.event_shape, data.classes).eval()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            net = self._network(data.event_shape, data.classes).eval()
             try:
                 made = tuple(net(torch.zeros(2, inputs)).shape)
             except Exception as error:
@@ -334,8 +371,7 @@ class NeuroSQL(Method):
             return []
         generator = torch.Generator(run.device).manual_seed(run.derived_seed("diagnose"))
         m = min(len(held), len(law.codes), 1000)
-        found = []
-        share = share_nearer_to_train(law, train.x, held, m, generator)
+        found, share = [], share_nearer_to_train(law, train.x, held, m, generator)
         if share > 0.7:
             found.append(
                 f"{100 * share:.0f} % of bare images g(z) lie nearer to a training row than to any of as many held-out rows (50 % "
@@ -350,46 +386,3 @@ class NeuroSQL(Method):
                 "generator memorises the lattice. Use lattice='refresh', a smaller latent_dim or more data."
             )
         return found
-
-
-class _Embedding(nn.Module):
-    """Rows as vectors ``[n, k]``: flattened, and beside that scaled features."""
-
-    def __init__(self, features: nn.Module, scale: float) -> None:
-        super().__init__()
-        self.features, self.scale = features, scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Rows ``[n, *event]`` to vectors."""
-        return torch.cat([x.flatten(1), self.scale * self.features(x).flatten(1)], dim=1)
-
-
-def _assign_classes(x: Tensor, y: Tensor, data: TrainingSet, generator: torch.Generator) -> Tensor:
-    """The best permutation ``[n]`` from rows of ``x`` to rows of ``y``, within each class.
-
-    It is exact up to 6000 rows. Above, an assignment within some per cent of the optimum is made in seconds instead of
-    minutes: the next one comes with a new lattice and a better generator anyway.
-    """
-    found = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    for rows in _classes(data):
-        pairs = assign(x[rows], y[rows], generator=generator, sparse_limit=EXACT_LIMIT)
-        found[rows] = rows[pairs.permutation]
-    return found
-
-
-def _classes(data: TrainingSet) -> list[Tensor]:
-    """The rows of each class; all rows where there are no labels."""
-    if data.labels is None:
-        return [torch.arange(len(data.x), device=data.x.device)]
-    return [(data.labels == k).nonzero()[:, 0] for k in range(data.classes)]
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode (a user's generator may have dropout or batch statistics)."""
-    before = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(before)

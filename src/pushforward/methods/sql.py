@@ -6,7 +6,7 @@ models, arXiv 2003.13119.
 Model: ``X_j = sum_l g_jl(Z_l) + e_j`` with ``q`` independent standard Gaussian factors ``Z_l``; ``g_jl`` is a penalised cubic
 spline in ``U_l = Phi(Z_l)``. The algorithm, with ``P_l`` the permutation of factor ``l``:
 
-    1.  x <- x - mean;   p > n:  x <- its n principal coordinates    (same Gram matrix, so p never enters again)
+    1.  x <- x - mean;   S <- x x^T where p > n                      (steps 6 to 9 need no more of x: p is summed over once)
     2.  u_r = r / (n + 1)                                            (the quantiles of every factor)
     3.  P_l <- ranks of the l-th principal score;   d <- 4
     4.  psi [n, d] <- d + 1 centred B-splines at u, last one dropped;   Omega = integral of psi'' psi''^T
@@ -18,15 +18,16 @@ spline in ``U_l = Phi(Z_l)``. The algorithm, with ``P_l`` the permutation of fac
     10. factors sorted by the variance that they explain;  residuals e = x - sum_l P_l psi B_l
     sample:  Z ~ N(0, I),  X = mean + sum_l g_l(Z_l) + e
 
-Departures from the paper and its code (the first three are measured in benchmarks/sql.py, the fourth in tests/methods/test_sql.py):
+Departures from the paper and its code, measured in benchmarks/sql.py:
     * The regression of step 6 comes before every assignment, not once a round, and a step that would raise the objective is not
-      taken: the objective never increases. Exact assignments come after the greedy ones have stopped gaining. Before the last
-      stage, greedy ones look at about 1000 points of the curve.
-    * ``starts`` first permutations: random rotations of the leading scores beside the paper's. Each is tried with 4 splines and
-      pursued if it beats the best so far (the paper's start alone may end in a poor optimum, of a much higher objective).
-    * lambda = 0.01 instead of 0.1 or a choice by generalised cross-validation, after a first stage (d = 4) with 10 lambda.
-    * Missing numbers of a table have weight zero in steps 6 and 7 (the authors' code puts the mean), and their indicators do not
-      shape the factors: they are regressed on them afterwards. It costs p d^2 operations a row in place of the compression of step 1.
+      taken: the objective never increases. Greedy assignments look at 1000 to 4000 points of the curve where there are more.
+    * ``starts`` first permutations: random rotations of the leading scores beside the paper's, which alone may end in a poor
+      optimum, of a much higher objective. They are tried with greedy assignments; exact ones improve the best at the end.
+    * lambda = 0.01 instead of 0.1, after a first stage (d = 4) with 10 lambda. Generalised cross-validation (the paper's study)
+      was tried and left out: on ranks that were chosen to fit it smooths too little, and no better factors came of it.
+    * Missing numbers of a table have weight zero in steps 6 and 7. The authors' code puts the column mean, a zero, which draws
+      functions and codes to the centre, the more the more is missing. Indicators of missing values do not shape the factors but
+      are regressed on them afterwards. A step then costs p d^2 operations a row, and S is of no use.
     * Samples include the residual e. Labels: functions and permutations of their own for each class.
 
 When to use: wide data with few rows and smooth factors; when the factors and their curves are wanted, not samples alone.
@@ -41,24 +42,23 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from pushforward.data import Schema
-from pushforward.data.columns import ConstantColumn, NumberColumn
-from pushforward.data.tables import TableCoder
 from pushforward.errors import DataError
-from pushforward.latent import LatentLaw, in_chunks
+from pushforward.latent import LatentLaw
 from pushforward.laws import Gaussian, Law
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.residuals import RESIDUALS, Residuals
 from pushforward.run import Run
 from pushforward.solvers import splines
-from pushforward.solvers.assignment import EXACT_LIMIT, assign_cost
+from pushforward.solvers.gram import GramRows, RankFit, Rows, WeightedRows, permutation_on_a_curve
 
 _FEWEST, _SMOOTHER = 4, 10.0  # splines of the first stage, and how much smoother its functions are
 _TOLERANCE, _COARSE_TOLERANCE = 1e-4, 5e-4  # relative gain that ends the last stage and those before it (authors' code)
+_ENDLESS = 2**62  # starts, where a budget ends the search
 _VISITS, _ROUNDS = 30, 20  # most assignments of a factor in a row, and most rounds of a stage (authors' code)
-_ENTRIES, _POINTS = 2**24, 1000  # of a block of costs in a greedy assignment; of a curve before the last stage
+_EXACT_ROWS = 2000  # at most, for exact assignments: with more rows they gain less, and take time of the order n^3
+_ENTRIES = 2**24  # of a block of costs in a greedy assignment
+_POINTS, _MORE_POINTS = 1000, 4000  # of a curve that greedy assignments look at, before and in their last stage
 _MOST_CODES = 4096  # training codes that the search for the code of a new row begins with
 
 
@@ -66,17 +66,19 @@ class AdditiveLaw(LatentLaw):
     """The law of an additive latent factor model of rows ``[n, p]``, some of whose entries may be missing.
 
     ``indicator`` ``[p]`` names for every coordinate the one that says (where positive) that it is missing, or is -1.
-    ``explained`` ``[q]`` are shares of the variance.
+    ``explained`` ``[q]`` and ``column_shares`` ``[q, p]`` are shares of the variance.
     """
 
     indicator: Tensor
     explained: Tensor
+    column_shares: Tensor
     generator: splines.AdditiveSplines
 
     def __init__(self, generator: splines.AdditiveSplines, residuals: Residuals, width: int) -> None:
         super().__init__(generator, Gaussian((generator.factors,)), residuals, (width,), generator.classes)
         self.register_buffer("indicator", torch.full((width,), -1))
         self.register_buffer("explained", torch.zeros(generator.factors))
+        self.register_buffer("column_shares", torch.zeros(generator.factors, width))
 
     @property
     def flags(self) -> Tensor:
@@ -119,7 +121,7 @@ class SQL(Method):
         latent_dim: number ``q`` of factors.
         basis: number ``d`` of spline functions a factor, at least 4; reached in steps of one from 4.
         smoothing: weight ``lambda`` of the roughness penalty (the authors' code has 0.1); more for noisy, narrow data.
-        assignment: ``"exact"`` (above 6000 rows greedy all the same) or ``"greedy"`` (faster by far from 1000 rows on).
+        assignment: ``"exact"`` (above 2000 rows greedy all the same) or ``"greedy"``.
         starts: first permutations that are tried without a budget; a budget is spent on more of them.
         noise: residual added to samples: ``"gaussian"`` (the paper's model), ``"local"`` (neighbouring residuals combined) or
             ``"none"``.
@@ -164,6 +166,11 @@ class SQL(Method):
         return np.asarray(self._law.explained.cpu())
 
     @property
+    def column_shares_(self) -> np.ndarray:
+        """Share ``[q, p]`` of each encoded coordinate's variance that each factor explains (below 0 only where codes correlate)."""
+        return np.asarray(self._law.column_shares.cpu())
+
+    @property
     def function_grid_(self) -> np.ndarray:
         """The codes ``[101]`` at which ``functions_`` are given: standard normal quantiles from 0.005 to 0.995."""
         return np.asarray(torch.special.ndtri(torch.linspace(0.005, 0.995, 101)))
@@ -184,64 +191,76 @@ class SQL(Method):
 
     def _fit(self, data: TrainingSet, run: Run) -> Law:
         law = self._build(data.event_shape, data.classes).to(run.device)
-        law.indicator = _indicators(self.schema_, law.indicator)
+        law.indicator = self._indicators().to(run.device)
         law.code_labels = data.labels if data.labels is not None else law.code_labels.new_zeros(len(data.x))
-        rows = [(law.code_labels == k).nonzero()[:, 0] if data.classes > 1 else slice(None) for k in range(data.classes)]
-        searches = [run.track(f"search {k}", self._search(data.x[of_class], law)) for k, of_class in enumerate(rows)]
-        planned = run.value("starts", lambda: self.starts if run.budget is None else 2**62)
-        default = 2 * _ROUNDS * self.latent_dim * (len(searches[0].stages) + self.starts)
+        whole = data.classes == 1
+        rows = [slice(None) if whole else (law.code_labels == k).nonzero()[:, 0] for k in range(data.classes)]
+        starts = run.value("starts", lambda: self.starts if run.budget is None else _ENDLESS)
+        searches = [run.track(f"search {k}", self._search(data.x[part], law, starts)) for k, part in enumerate(rows)]
+        default = _ROUNDS * self.latent_dim * len(searches[0].stages) * (self.starts + 1)
         for _ in run.loop("assign", default=f"{default} steps", steps_per_epoch=self.latent_dim):
             began = run.elapsed
-            for search in searches:
-                if search.at["start"] < planned:
-                    search.step(run.generator)
-            _log(searches, run)
-            run.reserve(run.elapsed - began)
+            unfinished = [search for search in searches if search.at["start"] < starts]
+            for search in unfinished:
+                search.step(run.generator)
+            if unfinished:
+                _log(searches, run)
+                run.reserve(run.elapsed - began)
         found = [search.result() for search in searches]
-        law.explained = torch.stack([shares for _, shares in found]).sum(0).float() / sum(s.total for s in searches)
-        law.codes = data.x.new_zeros(len(data.x), self.latent_dim)
+        explained = torch.stack([shares for _, shares in found]).sum(0).float()
+        total, entries = sum(s.rows.total for s in searches), sum(s.rows.entries for s in searches)
+        law.explained, law.noise_variance = explained / total, ((total - explained.sum()) / entries).clamp_min(1e-12)
+        law.codes, totals = data.x.new_zeros(len(data.x), self.latent_dim), torch.zeros_like(data.x[0])
         for k, (ranks, _) in enumerate(found):
-            law.codes[rows[k]] = self._keep_functions(law, k, searches[k].stages[-1], ranks, data.x[rows[k]])
+            law.codes[rows[k]], own = self._keep_functions(law, k, searches[k].stages[-1], ranks, data.x[rows[k]])
+            totals += own
+        law.column_shares /= totals.clamp_min(1e-12)
         self._keep_residuals(law, data, run)
         return law
 
-    def _search(self, x: Tensor, law: AdditiveLaw) -> _Search:
+    def _indicators(self) -> Tensor:
+        """For every coordinate the one that marks it as missing, or -1: ``[p]``."""
+        coordinates = self.schema_.coordinates()
+        if coordinates.empty:
+            name = coordinates.empty[0]
+            raise DataError(f"Column {name!r} holds no value in any training row. Fix: df.drop(columns=[{name!r}]).")
+        return torch.tensor(coordinates.indicator)
+
+    def _search(self, x: Tensor, law: AdditiveLaw, starts: int) -> _Search:
         """Steps 1 to 4 for the rows of one class."""
         weights = law.weights(x)
         if weights is None:
-            values = x.double()
-            return _Search(splines.principal_coordinates(values.sub_(values.mean(0))), None, self)
+            return _Search(GramRows(x), len(x), x.device, self, starts)
         values, weights = x[:, ~law.flags].double(), weights[:, ~law.flags].double()
-        return _Search(values - splines.column_means(values, weights), weights, self)
+        centred = values - splines.column_means(values, weights)
+        return _Search(WeightedRows(centred, weights), len(x), x.device, self, starts)
 
     @torch.no_grad()
     def _keep_functions(
         self, law: AdditiveLaw, k: int, regression: splines.RankRegression, ranks: Tensor, x: Tensor
-    ) -> Tensor:
-        """Step 10: the functions of all columns, and the codes ``[n, q]``; each factor rises with its strongest column."""
-        centred, observed = x.double(), law.observed(x)
-        weights = None if observed is None else observed.double()
-        mean = splines.column_means(centred, weights)
-        centred = centred.sub_(mean) if weights is None else weights * (centred - mean)
-        loading = splines.codes_of(ranks) @ centred
+    ) -> tuple[Tensor, Tensor]:
+        """Step 10: functions of all columns; codes ``[n, q]``, which rise with their strongest column; sums of squares ``[p]``."""
+        weights = law.observed(x)
+        mean = law.generator.mean[k] = splines.column_means(x, weights)
+        if weights is not None:  # otherwise designs and codes, whose means are zero, need no centred rows
+            x, weights = (weights * (x - mean)).double(), weights.double()
+        loading = splines.codes_of(ranks).to(x.dtype) @ x
         falls = loading.gather(1, loading.abs().argmax(1, keepdim=True)) < 0
         ranks = torch.where(falls, len(x) - 1 - ranks, ranks)
-        law.generator.coefficients[k] = regression.coefficients(centred, ranks, weights).float()
-        law.generator.centre[k], law.generator.mean[k] = regression.centre.float(), mean.float()
-        return splines.codes_of(ranks).T.float()
+        b = regression.coefficients(x, ranks, weights)
+        law.generator.coefficients[k], law.generator.centre[k] = b.float(), regression.centre.float()
+        law.column_shares += regression.column_shares(x, ranks, b, weights).float()
+        totals = x.square().sum(0).float() - (len(x) * mean.square() if weights is None else 0)
+        return splines.codes_of(ranks).T.float(), totals
 
     @torch.no_grad()
     def _keep_residuals(self, law: AdditiveLaw, data: TrainingSet, run: Run) -> None:
         """Residuals of the training rows; those of missing numbers are drawn with their column's standard deviation."""
-        residuals = data.x - in_chunks(law.decode, law.codes, data.labels)
-        observed, weights = law.observed(data.x), law.weights(data.x)
-        if observed is not None and weights is not None:
+        residuals, observed = law.decode(law.codes, data.labels).neg_().add_(data.x), law.observed(data.x)
+        if observed is not None:
             scale = splines.column_means(residuals.square(), observed).sqrt()
             noise = scale * torch.randn(residuals.shape, generator=run.generator, device=residuals.device)
-            law.noise_variance = ((weights * residuals.square()).sum() / weights.sum()).clamp_min(1e-12)
             residuals = torch.where(observed > 0, residuals, noise)
-        else:
-            law.noise_variance = residuals.square().mean().clamp_min(1e-12)
         law.residuals.fit(law.codes, residuals, run.generator, data.labels)
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> AdditiveLaw:
@@ -269,26 +288,24 @@ class SQL(Method):
 class _Search:
     """Steps 3 to 9 for the rows of one class: the permutations as ranks ``[q, n]``, and how far the search has come."""
 
-    def __init__(self, x: Tensor, weights: Tensor | None, settings: SQL) -> None:
-        self.x, self.weights, self.q = x, weights, settings.latent_dim
-        self.total = float((x.square() if weights is None else weights * x.square()).sum())
+    def __init__(self, rows: Rows, n: int, device: torch.device, settings: SQL, starts: int) -> None:
+        self.rows, self.n, self.device, self.q, self.starts = rows, n, device, settings.latent_dim, starts
         degrees = range(min(_FEWEST + 1, settings.basis), settings.basis + 1)
         plan = [(_FEWEST, _SMOOTHER * settings.smoothing), *((d, settings.smoothing) for d in degrees)]
-        self.exact = settings.assignment == "exact" and len(x) <= EXACT_LIMIT
-        self.stages = [splines.RankRegression(len(x), self.q, d, smoothing, x.device) for d, smoothing in plan]
-        self.stages += self.stages[-1:] * self.exact
-        axes = (x if weights is None else splines.principal_coordinates(weights * x))[:, : self.q + 2]
-        self.scores = pad(axes / axes.norm(dim=0), (0, max(0, self.q - axes.shape[1])))
+        self.stages = [splines.RankRegression(n, self.q, d, smoothing, device) for d, smoothing in plan]
+        self.greedy = len(self.stages)  # stages with greedy assignments
+        self.stages += self.stages[-1:] * (settings.assignment == "exact" and n <= _EXACT_ROWS)
+        self.scores = rows.scores(self.q + 2)
         self.ranks = self.best = splines.ranks_of(self.scores[:, : self.q]).T
         self.at = {"stage": 0, "factor": 0, "visits": 0, "round": 0, "start": 0}
-        self.least = {"round": math.inf, "first stage": math.inf, "end": math.inf, "misfit": math.inf}
-        self._fit: splines.AdditiveFit | None = None
+        self.least = {"round": math.inf, "end": math.inf, "misfit": math.inf}
+        self._fit: RankFit | None = None
 
     @property
-    def fit(self) -> splines.AdditiveFit:
+    def fit(self) -> RankFit:
         """Step 6 on the present ranks."""
         if self._fit is None:
-            self._fit = self.stage.fit(self.x, self.ranks, self.weights)
+            self._fit = self.rows.fit(self.stage, self.ranks)
         return self._fit
 
     @property
@@ -301,33 +318,32 @@ class _Search:
     def stage(self) -> splines.RankRegression:
         return self.stages[self.at["stage"]]
 
+    @property
+    def tolerance(self) -> float:
+        return _TOLERANCE if self.stage is self.stages[-1] else _COARSE_TOLERANCE
+
     def step(self, generator: torch.Generator) -> None:
         """One assignment of one factor, and the decision what comes next."""
         before, ranks = self.fit, self.ranks.clone()
-        ranks[self.at["factor"]] = self._assigned(before.coefficients, generator)
-        after = self.stage.fit(self.x, ranks, self.weights)
+        ranks[self.at["factor"]] = self._assigned(before, generator)
+        after = self.rows.fit(self.stage, ranks)
         gain = _gain(before.objective, after.objective)
         if gain > 0:
             self.ranks, self._fit = ranks, after
         self.at["visits"] += 1
-        if gain < self._tolerance() or self.at["visits"] == _VISITS:
+        if gain < self.tolerance or self.at["visits"] == _VISITS:
             self._next_factor(generator)
 
-    def _assigned(self, b: Tensor, generator: torch.Generator) -> Tensor:
-        """Steps 7 and 8: new ranks ``[n]`` of the present factor, with coefficients ``b`` ``[q d, m]``."""
-        factor, n, last = self.at["factor"], len(self.x), self.at["stage"] == len(self.stages) - 1
-        if last and self.exact:
-            return assign_cost(self.stage.distances(self.x, self.ranks, b, factor, self.weights)).permutation
-        every = 1 if last else max(1, n // _POINTS)
-        near = torch.empty(n, dtype=torch.float64, device=self.x.device)
-        for rows in torch.arange(n, device=self.x.device).split(max(1, _ENTRIES * every // n)):
-            known = None if self.weights is None else self.weights[rows]
-            cost = self.stage.distances(self.x[rows], self.ranks[:, rows], b, factor, known, every=every)
-            near[rows] = cost.argmin(1).double()
-        return splines.ranks_of(near + torch.rand(n, generator=generator, dtype=torch.float64, device=near.device))
-
-    def _tolerance(self) -> float:
-        return _TOLERANCE if self.stage is self.stages[-1] else _COARSE_TOLERANCE
+    def _assigned(self, fit: RankFit, generator: torch.Generator) -> Tensor:
+        """Steps 7 and 8: new ranks ``[n]`` of the present factor."""
+        factor, n = self.at["factor"], self.n
+        if self.at["stage"] >= self.greedy:
+            return permutation_on_a_curve(fit.distances(factor, slice(None)))
+        every = max(1, n // (_POINTS if self.at["stage"] < self.greedy - 1 else _MORE_POINTS))
+        near = torch.empty(n, dtype=torch.float64, device=self.device)
+        for rows in torch.arange(n, device=self.device).split(max(1, _ENTRIES * every // n)):
+            near[rows] = fit.distances(factor, rows, every=every).argmin(1).double()
+        return splines.ranks_of(near + torch.rand(n, generator=generator, dtype=torch.float64, device=self.device))
 
     def _next_factor(self, generator: torch.Generator) -> None:
         """Step 9; a round ends after the last factor."""
@@ -336,24 +352,25 @@ class _Search:
             return
         gain = _gain(self.least["round"], self.fit.objective)
         self.at["round"], self.least["round"] = self.at["round"] + 1, self.fit.objective
-        if gain < self._tolerance() or self.at["round"] == _ROUNDS:
-            self._next_stage(self.fit.objective, generator)
+        if gain < self.tolerance or self.at["round"] == _ROUNDS:
+            self._next_stage(self.fit, generator)
 
-    def _next_stage(self, objective: float, generator: torch.Generator) -> None:
-        """One more spline; a new start after the last one, and where the first stage came out no better than before."""
-        first = self.at["stage"] == 0
-        promising = not first or _gain(self.least["first stage"], objective) > _TOLERANCE
-        if first:
-            self.least["first stage"] = min(objective, self.least["first stage"])
+    def _next_stage(self, fit: RankFit, generator: torch.Generator) -> None:
+        """One more spline; after the last one exact assignments, of the best start or where there is no last of every best one."""
         self.at["stage"] += 1
-        if not promising or self.at["stage"] == len(self.stages):
-            self._next_start(objective if promising else math.inf, generator)
+        if self.at["stage"] >= self.greedy:
+            better = fit.objective < self.least["end"]
+            if better:
+                self.least["end"], self.least["misfit"], self.best = fit.objective, fit.misfit, self.ranks
+            wanted = better if self.starts == _ENDLESS else self.at["start"] == self.starts - 1
+            if self.at["stage"] < len(self.stages) and wanted:
+                self.ranks = self.best
+            else:
+                self._next_start(generator)
         self.at["round"], self.least["round"], self._fit = 0, math.inf, None
 
-    def _next_start(self, objective: float, generator: torch.Generator) -> None:
-        """Keep the best ranks; begin again from a random rotation of the leading ``q + 2`` or ``q`` scores."""
-        if objective < self.least["end"]:
-            self.least["end"], self.least["misfit"], self.best = objective, self.fit.misfit, self.ranks
+    def _next_start(self, generator: torch.Generator) -> None:
+        """Begin again from a random rotation of the leading ``q + 2`` or ``q`` scores."""
         self.at["start"], self.at["stage"] = self.at["start"] + 1, 0
         scores = self.scores[:, : self.q] if self.q > 1 and self.at["start"] % 2 else self.scores
         turn = torch.randn(2 * scores.shape[1:], generator=generator, dtype=torch.float64, device=scores.device)
@@ -361,9 +378,9 @@ class _Search:
 
     def result(self) -> tuple[Tensor, Tensor]:
         """The best ranks ``[q, n]`` and the sums of squares that the factors explain ``[q]``, largest first."""
-        last = self.stages[-1]
-        ranks = min((self.best, self.ranks), key=lambda ranks: last.fit(self.x, ranks, self.weights).objective)
-        shares = last.shares(self.x, ranks, self.weights)
+        fits = [(self.rows.fit(self.stages[-1], ranks), ranks) for ranks in (self.best, self.ranks)]
+        fit, ranks = min(fits, key=lambda found: found[0].objective)
+        shares = fit.shares()
         order = shares.argsort(descending=True)
         return ranks[order], shares[order]
 
@@ -371,20 +388,8 @@ class _Search:
         return {"ranks": self.ranks, "best": self.best, "at": dict(self.at), "least": dict(self.least)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.ranks, self.best = state["ranks"].to(self.x.device), state["best"].to(self.x.device)
+        self.ranks, self.best = state["ranks"].to(self.device), state["best"].to(self.device)
         self.at, self.least, self._fit = dict(state["at"]), dict(state["least"]), None
-
-
-def _indicators(schema: Schema, none: Tensor) -> Tensor:
-    """For every coordinate of a table the one that marks it as missing, or -1 (``none`` ``[p]``)."""
-    found, place = none.clone(), 0
-    for column in schema.coder.columns if isinstance(schema.coder, TableCoder) else ():
-        if isinstance(column, ConstantColumn) and column.value is None:
-            raise DataError(f"Column {column.name!r} holds no value in any training row. Fix: drop it.")
-        if isinstance(column, NumberColumn) and column.missing:
-            found[place] = place + 1
-        place += column.width
-    return found
 
 
 def _gain(before: float, after: float) -> float:
@@ -394,6 +399,6 @@ def _gain(before: float, after: float) -> float:
 def _log(searches: list[_Search], run: Run) -> None:
     """A record for every step of the first start, and afterwards where the best objective has changed."""
     standing = torch.tensor([search.standing for search in searches], dtype=torch.float64).sum(0)
-    objective, misfit = (standing / sum(search.total for search in searches)).tolist()
+    objective, misfit = (standing / sum(search.rows.total for search in searches)).tolist()
     if not run.history or run.history[-1].get("objective") != objective:
         run.log(loss=objective, objective=objective, explained_variance=1 - misfit, basis=searches[0].stage.basis)

@@ -85,6 +85,11 @@ class Classifier(nn.Module):
         self.accuracy = math.nan
         self.name = f"classifier-{dim}"
 
+    @classmethod
+    def untrained(cls, event_shape: Sequence[int], dim: int, classes: Sequence[object]) -> Classifier:
+        """The network for rows of this shape; its weights are torch's initial ones."""
+        return cls(_body(event_shape, dim), dim, classes)
+
     def forward(self, x: Tensor) -> Tensor:
         """Features ``[n, dim]`` of rows ``[n, *event_shape]``."""
         features: Tensor = self.body(x) / self.scale
@@ -129,7 +134,7 @@ def train_classifier(
     y = torch.from_numpy(index.reshape(-1)).to(x.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Classifier(_body(x.shape[1:], dim), dim, classes.tolist()).to(x.device)
+        model = Classifier.untrained(x.shape[1:], dim, classes.tolist()).to(x.device)
     _train(model, x[kept.to(x.device)], y[kept.to(x.device)], n_steps, rng)
     _finish(model, x[kept.to(x.device)], x[held.to(x.device)], y[held.to(x.device)])
     return model

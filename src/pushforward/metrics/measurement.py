@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Z95 = 1.959964  # two-sided 95 % quantile of the normal law
+T95_NINE = 2.262157  # of Student's law with nine degrees of freedom: ten groups of rows
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,31 @@ def normal_interval(value: float, standard_error: float) -> tuple[float, float]:
     return value - Z95 * standard_error, value + Z95 * standard_error
 
 
-def share(hits: Tensor, features: str, note: str = "") -> Measurement:
-    """The share of true values in ``hits`` ``[n]`` with Wilson's 95 % interval."""
-    n, p = len(hits), float(hits.double().mean())
+def two_order_error(linear: float, pairs: float, inflation: float = 1.0) -> float:
+    """Standard error of an estimate whose linear part vanishes where two laws are equal.
+
+    There the plug-in variance of the linear part is not zero but about twice the variance of the quadratic part, because it is
+    computed from the same noisy means; that excess is taken off before the two are added.
+
+    Args:
+        linear: Plug-in variance of the linear part.
+        pairs: Variance of the quadratic part, of order ``1/n^2``.
+        inflation: By how much correcting the bias has raised the variance of the quadratic part.
+    """
+    return math.sqrt(max(linear - 2 * pairs, 0.0) + inflation * pairs)
+
+
+def wilson_interval(p: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share ``p`` of ``n`` independent rows."""
     centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / (1 + Z95**2 / n)
-    return Measurement(p, max(0.0, centre - half), min(1.0, centre + half), n, features, note)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def share(hits: Tensor, features: str, note: str = "") -> Measurement:
+    """The share of true values in ``hits`` ``[n]`` with Wilson's 95 % interval."""
+    p = float(hits.double().mean())
+    return Measurement(p, *wilson_interval(p, len(hits)), len(hits), features, note)
 
 
 def fixed_generator(seed: int = 0) -> torch.Generator:

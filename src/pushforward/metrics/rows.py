@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 FeatureMap = Callable[[Tensor], Tensor]
 
@@ -14,13 +15,18 @@ _FEATURE_ROWS = 512
 
 
 def feature_name(features: FeatureMap | None) -> str:
-    """How the features are called in a `Measurement`: their ``name``, or their type's."""
-    return "raw" if features is None else str(getattr(features, "name", type(features).__name__))
+    """How the features are called in a `Measurement`: their ``name``, or a function's own, or their type's."""
+    if features is None:
+        return "raw"
+    own = getattr(features, "__name__", type(features).__name__)
+    return str(getattr(features, "name", own))
 
 
 @torch.no_grad()
 def feature_rows(x: Tensor, features: FeatureMap | None, *, name: str, least: int = 2) -> Tensor:
     """Reads ``x`` ``[n, *event_shape]`` as finite float vectors ``[n, d]``, after the feature map where there is one.
+
+    A module is put into evaluation mode for the while, so that a row's features do not depend on the rows beside it.
 
     Raises:
         ValueError: For integers, NaN, infinite values, or fewer than ``least`` rows.
@@ -30,11 +36,25 @@ def feature_rows(x: Tensor, features: FeatureMap | None, *, name: str, least: in
     if len(x) < least:
         raise ValueError(f"{name}: {len(x)} rows are too few for this metric; give at least {least}")
     if features is not None:
-        x = torch.cat([features(chunk) for chunk in x.split(_FEATURE_ROWS)])
+        with _evaluating(features):
+            x = torch.cat([features(chunk) for chunk in x.split(_FEATURE_ROWS)])
     x = x.detach().reshape(len(x), -1)
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{name}: some values are NaN or infinite; remove those rows first")
     return x
+
+
+@contextlib.contextmanager
+def _evaluating(features: FeatureMap) -> Iterator[None]:
+    """Evaluation mode, and afterwards the mode that each module had."""
+    training = [m for m in features.modules() if m.training] if isinstance(features, nn.Module) else []
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def take(x: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from pushforward.nets.dcgan import DCCritic, DCGenerator, gan_critic, gan_generator
 from pushforward.nets.ema import EMA
+from pushforward.nets.encoders import ConvEncoder, encoder
 from pushforward.nets.generators import ConvGenerator, generator
-from pushforward.nets.layers import mlp
+from pushforward.nets.layers import Joined, Rescale, evaluating, mlp
+from pushforward.nets.precision import half, half_pays
 from pushforward.nets.random_features import RandomFeatures, random_features
+from pushforward.nets.timed import TimedMLP
+from pushforward.nets.unet import UNet, timed_network
 
-__all__ = ["EMA", "ConvGenerator", "RandomFeatures", "generator", "mlp", "random_features"]
+__all__ = [
+    "EMA",
+    "ConvEncoder",
+    "ConvGenerator",
+    "DCCritic",
+    "DCGenerator",
+    "Joined",
+    "RandomFeatures",
+    "Rescale",
+    "TimedMLP",
+    "UNet",
+    "gan_critic",
+    "encoder",
+    "evaluating",
+    "gan_generator",
+    "generator",
+    "half",
+    "half_pays",
+    "mlp",
+    "random_features",
+    "timed_network",
+]

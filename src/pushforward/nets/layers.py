@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def mlp(
@@ -23,3 +25,47 @@ def mlp(
         layers += [nn.Linear(n_in, width), activation()]
         n_in = width
     return nn.Sequential(*layers, nn.Linear(n_in, n_out))
+
+
+class Rescale(nn.Module):
+    """Takes standardised rows ``[n, d]`` back to their scale: ``x * spread + centre``, coordinate by coordinate."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("spread", torch.ones(dim))
+
+    def fit(self, x: Tensor) -> Tensor:
+        """Learn the scale of rows ``[n, d]`` and return them standardised."""
+        self.centre, self.spread = x.mean(0), x.std(0).clamp_min(1e-6)
+        return (x - self.centre) / self.spread
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows on their own scale ``[n, d]``."""
+        return x * self.spread + self.centre
+
+
+class Joined(nn.Module):
+    """Rows as vectors ``[n, k]``: their values, and beside those features times a factor."""
+
+    def __init__(self, features: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.features, self.scale = features, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows ``[n, *event]`` to vectors."""
+        return torch.cat([x.flatten(1), self.scale * self.features(x).flatten(1)], dim=1)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode (it may have dropout or batch statistics), and afterwards as it was."""
+    before = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(before)

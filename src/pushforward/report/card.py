@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pushforward.report.evaluated import evaluation_markdown
 from pushforward.report.measures import MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, people, shorten, words
 from pushforward.report.sections import held_out_words, usage_lines, versions
 
 if TYPE_CHECKING:
+    from pushforward.evaluate import Evaluation
     from pushforward.method import Method
 
 _LIMITS = (
@@ -21,7 +23,7 @@ _LIMITS = (
 )
 
 
-def model_card(method: Method, data_name: str) -> str:
+def model_card(method: Method, data_name: str, evaluation: Evaluation | None = None) -> str:
     """The model card of a fitted method, as Markdown with a YAML head.
 
     No licence is named: whoever publishes the model chooses it, with the licence of the data in mind.
@@ -29,6 +31,7 @@ def model_card(method: Method, data_name: str) -> str:
     Args:
         method: A fitted method.
         data_name: What the data are called.
+        evaluation: What `pushforward.evaluate` measured, where it did.
 
     Returns:
         The text of ``README.md``.
@@ -38,6 +41,7 @@ def model_card(method: Method, data_name: str) -> str:
         _what(method, data_name),
         _data(method, data_name),
         _numbers(method),
+        evaluation_markdown(evaluation, plain) if evaluation is not None else "",
         _use(method),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in _LIMITS),
         _how(method),

@@ -64,6 +64,28 @@ def line_chart(
     return _svg(WIDTH, LINE_HEIGHT, title, _describe_lines(curves, lost), parts)
 
 
+def small_curves(
+    curves: Mapping[str, Points], title: str, x_label: str, *, limits: tuple[float, float], legend: bool = False
+) -> Markup:
+    """At most six curves in a chart of the size of ``histogram_pair``: one of many side by side.
+
+    Args:
+        curves: Name of each curve -> its points ``(x, y)``, finite.
+        title: Shown above the chart.
+        x_label: Quantity on the horizontal axis.
+        limits: Ends of the vertical axis, the same in all charts that are to be compared.
+        legend: Whether the curves are named below the title.
+    """
+    drawn = {name: _array(points) for name, points in list(curves.items())[:MOST_SERIES]}
+    across = np.concatenate(list(drawn.values()))[:, 0]
+    vertical, top = _Axis(*limits), 46 if legend else 28
+    left = 12 + _CHARACTER * max(len(tick(value)) for value in vertical.ticks(4))
+    frame = _Frame(_Axis(across.min(), across.max()), vertical, left=left, right=PAIR_WIDTH - 8, top=top, bottom=150)
+    key = _legend(list(drawn), PAIR_WIDTH) if legend else []
+    told = _describe_lines(drawn, 0)
+    return _svg(PAIR_WIDTH, 186, shorten(title, 38), told, [*_axes(frame, x_label, ""), *key, *_curves(drawn, frame)])
+
+
 def bar_chart(items: Mapping[str, float], unit: str = "s", title: str = "") -> Markup:
     """Horizontal bars with their names on the left and their values on the right.
 
@@ -309,9 +331,9 @@ def _curve(values: Array, frame: _Frame, index: int) -> Markup:
     return Markup('<path class="line s{}" stroke-dasharray="{}" d="{}"/>').format(index, _DASHES[index], path)
 
 
-def _legend(names: Sequence[str]) -> list[Markup]:
+def _legend(names: Sequence[str], width: float = WIDTH) -> list[Markup]:
     """A short stroke and a name for each curve, in one line below the title."""
-    most = int(((WIDTH - 12) / max(1, len(names)) - 34) / _CHARACTER)
+    most = int(((width - 12) / max(1, len(names)) - 34) / _CHARACTER)
     labels, start, parts = [shorten(name, max(3, most)) for name in names], 8.0, []
     for i, label in enumerate(labels):
         stroke = Markup('<path class="line s{}" stroke-dasharray="{}" d="M{:.1f} 29h18"/>')

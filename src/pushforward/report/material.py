@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pushforward.condition import split_condition
 from pushforward.data import take_rows
+from pushforward.data.named_columns import split_group
 
 if TYPE_CHECKING:
     from pushforward.data import Data, Schema
@@ -67,8 +68,7 @@ class Material:
     def can(self, ability: str) -> bool:
         """Whether the method can do it, on these data (a conditional model needs their labels)."""
         condition = self.method.condition_
-        labelled = condition is None or condition.column is not None or self.data.labels is not None
-        return ability in self.method.can() and labelled
+        return ability in self.method.can() and (condition is None or condition.labelled(self.data))
 
     def rows(self, index: Rows) -> Data:
         """Some rows of the data, with their labels."""
@@ -81,6 +81,7 @@ class Material:
 
 def gather(method: Method, data: Data) -> Material:
     """Draw samples and choose the real rows that they are shown beside."""
+    data, _ = split_group(data, getattr(method, "data_info_", {}).get("group"))  # a column of groups is not modelled
     held, trained = np.asarray(method.held_rows_), np.asarray(method.train_rows_)
     origin, pool = ("held-out", held) if len(held) >= FEWEST_HELD_OUT else ("training", trained)
     real_rows = evenly(pool, MOST_REAL)
@@ -91,9 +92,8 @@ def gather(method: Method, data: Data) -> Material:
 
 def some_rows(data: Data, index: Rows) -> Data:
     """Rows of the data with their labels."""
-    labels = data.labels[index] if data.labels is not None else None
-    values: Any = take_rows(data.values, index)
-    return replace(data, values=values, labels=labels)
+    picked: Any = take_rows(data, index)
+    return replace(data, values=picked.values, labels=picked.labels, arrays=picked.arrays)
 
 
 def encoded(method: Method, data: Data) -> Tensor:
@@ -104,7 +104,7 @@ def encoded(method: Method, data: Data) -> Tensor:
 
 def encoded_values(method: Method, like: Data, values: Any) -> Tensor:
     """`encoded` for samples, which come without labels."""
-    return encoded(method, replace(like, values=values, labels=None))
+    return encoded(method, replace(like, values=values, labels=None, arrays={}))
 
 
 def evenly(rows: Rows, most: int) -> Rows:

@@ -24,7 +24,7 @@ class Reading:
 
     def text(self) -> str:
         """The value with its interval, where it has one."""
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or not math.isfinite(self.low + self.high):
             return number(self.value)
         return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
 
@@ -60,7 +60,7 @@ class Measure:
     title: str
     meaning: str
     good: str
-    judge: Callable[[float], Verdict]
+    judge: Callable[[float], Verdict] = lambda value: UNKNOWN
 
     def verdict(self, found: Reading, rows: int | None = None) -> Verdict:
         """The verdict on a reading: none where it is not finite, no praise where it was measured on few ``rows``."""
@@ -141,6 +141,162 @@ MEASURES: dict[str, Measure] = {
             (0.05, ("plain", "weak evidence that samples lie nearer to training rows")),
             above=("good", "no evidence of copying"),
         ),
+    ),
+    "frechet": Measure(
+        "Fréchet distance",
+        "Squared Wasserstein-2 distance of the Gaussians with the means and covariances of the features; with Inception "
+        "features this is the FID.",
+        "near what the note says equal laws would give; it falls with n, so compare at equal n and equal features",
+    ),
+    "frechet_infinite": Measure(
+        "Fréchet distance, n to infinity",
+        "The same, extrapolated to endless samples, so that values at different n compare.",
+        "0 inside the interval",
+    ),
+    "kid": Measure(
+        "KID",
+        "Squared maximum mean discrepancy of the features with a cubic kernel, without bias.",
+        "0 inside the interval; it can be slightly negative",
+    ),
+    "density": Measure(
+        "Density",
+        "How crowded the data are where samples lie: near 1 where they lie as data do, far below 1 off the data.",
+        "about 1",
+    ),
+    "coverage": Measure(
+        "Coverage",
+        "Share of the held-out rows that have a sample nearby.",
+        "near what the note says equal laws would give",
+    ),
+    "mmd": Measure(
+        "MMD",
+        "Squared maximum mean discrepancy of the features with a Gaussian kernel, without bias.",
+        "0 inside the interval; it can be slightly negative",
+    ),
+    "mmd_p": Measure(
+        "MMD, permutation test",
+        "Chance of a discrepancy as large as this if samples and held-out rows had one law.",
+        "not small; with many rows it is small for every model that is not perfect",
+    ),
+    "c2st_auc": Measure(
+        "Classifier two-sample test",
+        "How well a classifier tells samples from held-out rows, on rows that it was not trained on: area under the ROC curve.",
+        "0.5: it cannot; 1: it always can",
+    ),
+    "c2st_p": Measure(
+        "Classifier two-sample test, p-value",
+        "Chance of an area as far above 0.5 as this if samples and held-out rows had one law.",
+        "not small; with many rows it is small for every model that is not perfect",
+    ),
+    "energy": Measure(
+        "Energy distance",
+        "Squared energy distance of the encoded rows, without bias.",
+        "0 inside the interval; it can be slightly negative",
+    ),
+    "sliced_w2": Measure(
+        "Sliced Wasserstein",
+        "Squared Wasserstein-2 distance of projections onto random directions, on average, without bias.",
+        "0 inside the interval; it can be slightly negative",
+    ),
+    "max_sliced_w2": Measure(
+        "Max-sliced Wasserstein",
+        "The same along the direction where it is largest.",
+        "0 inside the interval; it can be slightly negative",
+    ),
+    "pixel_distance": Measure(
+        "Mean pixel distance",
+        "Root mean square difference of the mean picture of the samples and that of the held-out pictures.",
+        "0 inside the interval; it sees neither sharpness nor variety",
+    ),
+    "psnr": Measure(
+        "PSNR of reconstructions",
+        "Peak signal-to-noise ratio of held-out pictures against what the model makes of their codes, in dB.",
+        "high; it says how much of unseen pictures the model can make, not whether its samples are right",
+    ),
+    "ssim": Measure(
+        "SSIM of reconstructions",
+        "Structural similarity of held-out pictures to what the model makes of their codes.",
+        "near 1; it says how much of unseen pictures the model can make, not whether its samples are right",
+    ),
+    "ms_ssim": Measure(
+        "MS-SSIM of reconstructions",
+        "The same over five scales.",
+        "near 1; it says how much of unseen pictures the model can make, not whether its samples are right",
+    ),
+    "column_shapes": Measure(
+        "Column shapes",
+        "Similarity of each column's law, on average: 1 minus the Kolmogorov-Smirnov or the total variation distance.",
+        "near what the note says two sets of one law score",
+    ),
+    "pair_trends": Measure(
+        "Pair trends",
+        "Similarity of the dependence between two columns, on average over all pairs.",
+        "near what the note says two sets of one law score",
+    ),
+    "missing_patterns": Measure(
+        "Missing values",
+        "Similarity of the laws of which columns are missing together.",
+        "near what the note says two sets of one law score",
+    ),
+    "detection_linear": Measure(
+        "Detection, logistic regression",
+        "How well logistic regression tells samples from held-out rows: area under the ROC curve.",
+        "0.5: it cannot; 1: it always can",
+    ),
+    "detection_forest": Measure(
+        "Detection, random forest",
+        "How well a random forest tells samples from held-out rows: area under the ROC curve.",
+        "0.5: it cannot; 1: it always can",
+    ),
+    "tstr_linear": Measure(
+        "Trained on samples, linear",
+        "How well a linear model that was trained on samples predicts the target of held-out rows.",
+        "as high as the same trained on real rows",
+    ),
+    "trtr_linear": Measure(
+        "Trained on real rows, linear",
+        "How well a linear model that was trained on as many training rows predicts the target of held-out rows.",
+        "what the line above should reach",
+    ),
+    "tstr_forest": Measure(
+        "Trained on samples, forest",
+        "How well a random forest that was trained on samples predicts the target of held-out rows.",
+        "as high as the same trained on real rows",
+    ),
+    "trtr_forest": Measure(
+        "Trained on real rows, forest",
+        "How well a random forest that was trained on as many training rows predicts the target of held-out rows.",
+        "what the line above should reach",
+    ),
+    "tstr_gap": Measure(
+        "Trained on samples minus on real rows",
+        "The difference of the two scores of the random forest.",
+        "0 inside the interval",
+    ),
+    "record_nearer": Measure(
+        "Nearer to training records",
+        "Share of the samples that lie nearer to a training row than to a held-out row.",
+        "near what the note says is expected of fresh rows; above it samples lie close to training rows",
+    ),
+    "record_distance": Measure(
+        "Distance to the nearest record",
+        "Median distance from a sample to the nearest training row.",
+        "as large as that of held-out rows",
+    ),
+    "held_record_distance": Measure(
+        "The same of held-out rows",
+        "Median distance from a held-out row to the nearest training row.",
+        "what the line above should be",
+    ),
+    "record_copies": Measure(
+        "Exact copies",
+        "Share of the samples that equal a training row in every column.",
+        "not above that of held-out rows",
+    ),
+    "held_record_copies": Measure(
+        "Exact copies among held-out rows",
+        "Share of the held-out rows that equal a training row in every column.",
+        "what the line above should be",
     ),
 }
 

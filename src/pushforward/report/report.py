@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 from pushforward.folders import write_atomically
 from pushforward.report import sections
+from pushforward.report.evaluated import evaluation_section
+from pushforward.report.functions import additive_functions
 from pushforward.report.material import Material, gather
 from pushforward.report.measures import FEW_ROWS, MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, number
@@ -19,6 +21,7 @@ from pushforward.report.page import Page, Section, join, paragraph, render_page
 
 if TYPE_CHECKING:
     from pushforward.data import Data
+    from pushforward.evaluate import Evaluation
     from pushforward.method import Method
 
 Builder = Callable[[Material], Section | None]
@@ -28,6 +31,7 @@ BUILDERS: tuple[Builder, ...] = (
     sections.numbers,
     sections.reconstructions,
     sections.interpolations,
+    additive_functions,
     sections.neighbours,
     sections.curves,
     sections.time_spent,
@@ -37,7 +41,13 @@ SUMMARISED = ("w2_ratio", "recall", "precision", "nearest_ratio")
 
 
 def write_report(
-    path: str | os.PathLike[str], *, method: Method, data: Data, model_folder: str | None = None, note: str = ""
+    path: str | os.PathLike[str],
+    *,
+    method: Method,
+    data: Data,
+    model_folder: str | None = None,
+    note: str = "",
+    evaluation: Evaluation | None = None,
 ) -> Path:
     """Write the report of a fitted method as one self-contained HTML file.
 
@@ -50,6 +60,7 @@ def write_report(
         model_folder: How the page's examples call the saved model; by default the folder of ``path``
             (without what stands above it, where ``path`` is absolute).
         note: A line at the end of the page, such as the date.
+        evaluation: What `pushforward.evaluate` measured, where it did.
 
     Returns:
         The path written.
@@ -60,15 +71,18 @@ def write_report(
     """
     target = Path(path)
     folder = model_folder or (target.parent.name if target.is_absolute() else target.parent.as_posix())
-    page = report_page(gather(method, data), folder, note)
+    page = report_page(gather(method, data), folder, note, evaluation)
     write_atomically(target, render_page(page))
     return target
 
 
-def report_page(material: Material, model_folder: str, note: str = "") -> Page:
+def report_page(material: Material, model_folder: str, note: str = "", evaluation: Evaluation | None = None) -> Page:
     """The content of the report."""
     method = material.method
-    builders: Sequence[Builder] = (*BUILDERS, sections.usage(model_folder), sections.citation)
+    measured = [evaluation_section(evaluation)] if evaluation is not None else []
+    place = BUILDERS.index(sections.numbers) + 1
+    shown = (*BUILDERS[:place], *measured, *BUILDERS[place:])
+    builders: Sequence[Builder] = (*shown, sections.usage(model_folder), sections.citation)
     return Page(
         title=f"{type(method).__name__} on {material.data.name}",
         overline="pushforward, report of a fit",

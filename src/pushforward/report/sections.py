@@ -80,9 +80,16 @@ def held_out_words(method: Method) -> str:
     used = row_count(method.validation_)
     some = f"{used:,} of {held:,}" if used is not None and used < held else f"{held:,}"
     return (
-        f"Measured on {some} held-out rows: rows of the same data, chosen at random before the fit and never trained on "
+        f"Measured on {some} held-out rows: {_units(method)} of the same data, chosen at random before the fit and never trained on "
         f"({trained:,} were). The fewer rows, the less certain; compare only numbers from equally many."
     )
+
+
+def _units(method: Method) -> str:
+    """What was held out as a whole: rows, or groups of rows."""
+    info = getattr(method, "data_info_", {})
+    by_name = f" by {info['group']!r}" if "group" in info else ""
+    return f"whole groups{by_name}" if by_name or info.get("groups_given") else "rows"
 
 
 # --------------------------------------------------------------------------------------------------------- samples
@@ -244,7 +251,8 @@ def _picture_pairs(material: Material, x: Tensor, y: Tensor) -> Markup:
 
 def _row_pairs(first: Any, second: Any, most: int, names: tuple[str, str] = ("original", "model")) -> Markup:
     """A table in which a row of ``second`` stands below each row of ``first``."""
-    left, right = frame(first).iloc[:most, :SHOWN_COLUMNS], frame(second).iloc[:most, :SHOWN_COLUMNS]
+    left = frame(first).iloc[:most, :SHOWN_COLUMNS]
+    right = frame(second).iloc[:most].reindex(columns=left.columns)  # some columns are not modelled
     lines = [
         [name, *map(cell, record)]
         for pair in zip(left.itertuples(index=False, name=None), right.itertuples(index=False, name=None), strict=True)

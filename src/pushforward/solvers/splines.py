@@ -80,13 +80,13 @@ def penalised_fit(design: Tensor, x: Tensor, penalty: Tensor, weights: Tensor | 
 
     Args:
         design: ``[n, k]``.
-        x: responses ``[n, p]``.
+        x: responses ``[n, p]``; without weights they may be less precise than the design.
         penalty: positive semi-definite ``[k, k]``.
         weights: ``[n, p]``, not negative; 0 leaves an entry out. None weighs all alike, which needs one solve for all columns.
     """
     solve: Callable[[Tensor, Tensor], Tensor] = torch.linalg.solve
     if weights is None:
-        return solve(design.T @ design + penalty, design.T @ x)
+        return solve(design.T @ design + penalty, (design.T.to(x.dtype) @ x).to(design.dtype))
     k = design.shape[1]
     normal = (weights.T @ _products(design)).reshape(-1, k, k) + penalty
     right = (design.T @ (weights * x)).T
@@ -177,7 +177,7 @@ class RankRegression:
 
     def coefficients(self, x: Tensor, ranks: Tensor, weights: Tensor | None = None) -> Tensor:
         """Coefficients ``[q d, p]`` of centred rows ``[n, p]`` on ranks ``[q, n]``; weights ``[n, p]`` or None."""
-        return penalised_fit(self._design(ranks), x, self.penalty, weights)
+        return penalised_fit(self.design(ranks), x, self.penalty, weights)
 
     def fit(self, x: Tensor, ranks: Tensor, weights: Tensor | None = None) -> AdditiveFit:
         """The regression with its objective."""
@@ -187,7 +187,7 @@ class RankRegression:
 
     def residuals(self, x: Tensor, ranks: Tensor, coefficients: Tensor) -> Tensor:
         """Rows less their fit, ``[n, p]``."""
-        return torch.addmm(x, self._design(ranks), coefficients, alpha=-1)
+        return torch.addmm(x, self.design(ranks), coefficients, alpha=-1)
 
     def distances(
         self,
@@ -201,26 +201,36 @@ class RankRegression:
     ) -> Tensor:
         """Squared distances ``[m, n]`` of rows ``[m, p]`` with ranks ``[q, m]``, less all factors but one, from that one's curve.
 
-        Without weights they are up to a constant of each row, which no assignment depends on. Only each ``every``-th point of
-        the curve is looked at.
+        Only each ``every``-th point of the curve is looked at.
         """
-        mine = slice(factor * self.basis, (factor + 1) * self.basis)
-        b, others, psi = coefficients[mine], self._design(ranks), self.psi[::every]
+        mine, others = self.block(factor), self.design(ranks)
         others[:, mine] = 0
-        if weights is not None:
-            return curve_distances(x - others @ coefficients, b, psi, weights)
-        linear = x @ b.T - others @ (coefficients @ b.T)
-        return torch.addmm(((psi @ (b @ b.T)) * psi).sum(1), linear, psi.T, alpha=-2)
+        return curve_distances(x - others @ coefficients, coefficients[mine], self.psi[::every], weights)
 
     def shares(self, x: Tensor, ranks: Tensor, weights: Tensor | None = None) -> Tensor:
         """Sums of squares that the factors explain, ``<part_l, x + e>``, ``[q]``: they add up to ``|x|^2 - |e|^2``."""
-        b = self.coefficients(x, ranks, weights)
-        parts = self.psi[ranks] @ b.unflatten(0, (self.factors, self.basis))
-        shares: Tensor = (parts * _weighted(x + self.residuals(x, ranks, b), weights)).sum((1, 2))
+        return self.column_shares(x, ranks, self.coefficients(x, ranks, weights), weights).sum(1)
+
+    def column_shares(self, x: Tensor, ranks: Tensor, coefficients: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``shares`` of every column, ``[q, p]``: ``B o D'(x + e)`` for the coefficients ``B`` of the regression.
+
+        Without weights ``D'(x + e) = (D'D + 2 penalty) B``, so that ``x`` is not looked at.
+        """
+        design = self.design(ranks)
+        if weights is None:
+            seen = (design.T @ design + 2 * self.penalty) @ coefficients
+        else:
+            seen = design.T @ (weights * (x + self.residuals(x, ranks, coefficients)))
+        shares: Tensor = (coefficients * seen).unflatten(0, (self.factors, self.basis)).sum(1)
         return shares
 
-    def _design(self, ranks: Tensor) -> Tensor:
+    def design(self, ranks: Tensor) -> Tensor:
+        """The basis functions of all factors at ranks ``[q, n]``: ``[n, q d]``."""
         return self.psi[ranks].transpose(0, 1).flatten(1)
+
+    def block(self, factor: int) -> slice:
+        """Where the functions of one factor stand in the design."""
+        return slice(factor * self.basis, (factor + 1) * self.basis)
 
 
 class AdditiveSplines(nn.Module):
@@ -249,9 +259,11 @@ class AdditiveSplines(nn.Module):
         """Inputs ``[n, q]``, or ``[n, q + classes]`` with classes, to ``[n, p]``."""
         z, label = inputs[:, : self.factors], inputs[:, self.factors :]
         if self.classes == 1:
-            return self.mean[0] + self.features(z, 0) @ self.coefficients[0]
-        parts = [label[:, k, None] * (self.mean[k] + self.features(z, k) @ self.coefficients[k]) for k in range(self.classes)]
-        return torch.stack(parts).sum(0)
+            return torch.addmm(self.mean[0], self.features(z, 0), self.coefficients[0])
+        made = torch.zeros(len(z), self.mean.shape[1], dtype=z.dtype, device=z.device)
+        for k in range(self.classes):
+            made = made + label[:, k, None] * torch.addmm(self.mean[k], self.features(z, k), self.coefficients[k])
+        return made
 
     def features(self, z: Tensor, k: int) -> Tensor:
         """Centred basis functions of all factors, ``[..., q]`` to ``[..., q * d]``, in class ``k``."""

@@ -1,0 +1,1 @@
+"""Objectives: pure differentiable functions of tensors."""
