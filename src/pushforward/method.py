@@ -63,9 +63,10 @@ class Paper:
     def bibtex(self) -> str:
         """A BibTeX entry."""
         note = f"\n  note = {{{self.venue}}}," if self.venue else ""
+        eprint = f"\n  eprint = {{{self.arxiv}}},\n  archivePrefix = {{arXiv}}" if self.arxiv else ""
         return (
             f"@misc{{{self.key},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n  year = {{{self.year}}},"
-            f"{note}\n  eprint = {{{self.arxiv}}},\n  archivePrefix = {{arXiv}}\n}}"
+            f"{note}{eprint}\n}}"
         )
 
 
