@@ -215,6 +215,10 @@ def test_functions_and_explained_variance(tmp_path: Path) -> None:
     shares = model.explained_variance_
     assert shares[0] >= shares[1] > 0.2
     assert shares.sum() == pytest.approx(model.history_[-1]["explained_variance"], abs=1e-3)
+    encoded = model.schema_.encode(x)
+    by_column = 1 - (encoded - model.law_.decode(model.codes_)).square().mean(0) / encoded.var(0, unbiased=False)  # type: ignore[operator]
+    np.testing.assert_allclose(model.column_shares_.sum(0), by_column, atol=1e-4)
+    np.testing.assert_allclose(model.column_shares_.mean(1), shares, atol=1e-4)  # columns have variance 1
     error = np.square(model.decode(model.codes_.numpy()) - signal).mean() / signal.var(0).mean()
     assert error < 0.15
     model.save(tmp_path / "m")

@@ -190,8 +190,11 @@ class SQL(Method):
     # ------------------------------------------------------------------ the algorithm
 
     def _fit(self, data: TrainingSet, run: Run) -> Law:
-        law = self._build(data.event_shape, data.classes).to(run.device)
-        law.indicator = self._indicators().to(run.device)
+        law, coordinates = self._build(data.event_shape, data.classes).to(run.device), self.schema_.coordinates()
+        if coordinates.empty:
+            name = coordinates.empty[0]
+            raise DataError(f"Column {name!r} holds no value in any training row. Fix: df.drop(columns=[{name!r}]).")
+        law.indicator = torch.tensor(coordinates.indicator, device=run.device)
         law.code_labels = data.labels if data.labels is not None else law.code_labels.new_zeros(len(data.x))
         whole = data.classes == 1
         rows = [slice(None) if whole else (law.code_labels == k).nonzero()[:, 0] for k in range(data.classes)]
@@ -217,14 +220,6 @@ class SQL(Method):
         law.column_shares /= totals.clamp_min(1e-12)
         self._keep_residuals(law, data, run)
         return law
-
-    def _indicators(self) -> Tensor:
-        """For every coordinate the one that marks it as missing, or -1: ``[p]``."""
-        coordinates = self.schema_.coordinates()
-        if coordinates.empty:
-            name = coordinates.empty[0]
-            raise DataError(f"Column {name!r} holds no value in any training row. Fix: df.drop(columns=[{name!r}]).")
-        return torch.tensor(coordinates.indicator)
 
     def _search(self, x: Tensor, law: AdditiveLaw, starts: int) -> _Search:
         """Steps 1 to 4 for the rows of one class."""

@@ -78,12 +78,12 @@ def small_curves(
     """
     drawn = {name: _array(points) for name, points in list(curves.items())[:MOST_SERIES]}
     across = np.concatenate(list(drawn.values()))[:, 0]
-    vertical, top = _Axis(*limits), 46 if legend else 28
+    vertical, top = _Axis(*limits), 48 if legend else 32
     left = 12 + _CHARACTER * max(len(tick(value)) for value in vertical.ticks(4))
-    frame = _Frame(_Axis(across.min(), across.max()), vertical, left=left, right=PAIR_WIDTH - 8, top=top, bottom=150)
+    frame = _Frame(_Axis(across.min(), across.max()), vertical, left=left, right=PAIR_WIDTH - 8, top=top, bottom=154)
     key = _legend(list(drawn), PAIR_WIDTH) if legend else []
     told = _describe_lines(drawn, 0)
-    return _svg(PAIR_WIDTH, 186, shorten(title, 38), told, [*_axes(frame, x_label, ""), *key, *_curves(drawn, frame)])
+    return _svg(PAIR_WIDTH, 190, shorten(title, 38), told, [*_axes(frame, x_label, ""), *key, *_curves(drawn, frame)])
 
 
 def bar_chart(items: Mapping[str, float], unit: str = "s", title: str = "") -> Markup:

@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 MOST_FACTORS = 6
 MOST_CURVES = 6  # columns shown for a factor
+_NEEDED = ("functions_", "function_grid_", "explained_variance_", "column_shares_")
 _LEAST_SHARE = 0.01  # columns of which a factor explains less are not shown, the first excepted
 _QUANTITY = {
     "vector": "standard deviations of the column",
@@ -32,7 +33,7 @@ class _Curves:
     Attributes:
         grid: codes ``[m]``.
         values: the functions ``[k, q, m, p]``.
-        shares: share of each column's variance that each factor explains ``[q, p]``.
+        shares: of the variance of each column ``[q, p]``.
         labels: of the columns, ``p``.
         classes: names of the classes, ``k``.
     """
@@ -46,24 +47,20 @@ class _Curves:
 
 def additive_functions(material: Material) -> Section | None:
     """For every factor the columns that it explains best, a curve each; None for methods without ``functions_``."""
-    values, grid, explained = (getattr(material.method, name, None) for name in _NEEDED)
-    if values is None or grid is None or explained is None:
+    learned = {name: getattr(material.method, name, None) for name in _NEEDED}
+    if any(value is None for value in learned.values()):
         return None
-    found = _gathered(material, np.asarray(values), np.asarray(grid))
+    values, grid, explained, shares = (np.asarray(value) for value in learned.values())
+    found = _Curves(grid, values if values.ndim == 4 else values[None], shares, *_names(material))
     shown = [_factor(found, factor, float(explained[factor])) for factor in range(min(len(explained), MOST_FACTORS))]
-    return Section("Additive functions", "functions", join(_lead(material, np.asarray(explained)), *shown))
+    return Section("Additive functions", "functions", join(_lead(material, explained), *shown))
 
 
-_NEEDED = ("functions_", "function_grid_", "explained_variance_")
-
-
-def _gathered(material: Material, values: Array, grid: Array) -> _Curves:
-    every = values if values.ndim == 4 else values[None]
+def _names(material: Material) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the columns and of the classes (one without a name where there are none)."""
     condition = material.method.condition_
     classes = ("",) if condition is None else tuple(str(value) for value in condition.values)
-    spread = material.real_x.flatten(1).var(0, unbiased=False).clamp_min(1e-12).numpy()
-    shares = np.minimum(every.var(axis=2).mean(axis=0) / spread, 1.0)
-    return _Curves(grid, every, shares, material.schema.coordinates().labels, classes)
+    return material.schema.coordinates().labels, classes
 
 
 def _lead(material: Material, explained: Array) -> Markup:
@@ -73,7 +70,7 @@ def _lead(material: Material, explained: Array) -> Markup:
     inside = " within the classes" if material.method.condition_ is not None else ""
     told = (
         "The model is a sum: each column is its mean, plus one curve for every hidden factor, plus noise. A curve says how a column "
-        f"moves with one factor while the others stay as they are. {together} of the variance{inside}; the rest is noise to it."
+        f"moves with one factor while the others stay as they are. {together} of the variance{inside}; the rest counts as noise."
     )
     note = (
         f"Across: the factor, which is standard normal (the middle 99 %). Upwards: what it adds to the column, in "
@@ -88,8 +85,7 @@ def _factor(found: _Curves, factor: int, explained: float) -> Markup:
     order = np.argsort(-found.shares[factor], kind="stable")[:MOST_CURVES]
     kept = [int(j) for j in order if found.shares[factor, j] >= _LEAST_SHARE or j == order[0]]
     drawn = found.values[: charts.MOST_SERIES, factor][:, :, kept]
-    margin = 0.06 * float(np.ptp(drawn)) or 1.0
-    limits = (float(drawn.min()) - margin, float(drawn.max()) + margin)
+    limits = (float(np.floor(2 * drawn.min() - 0.1) / 2), float(np.ceil(2 * drawn.max() + 0.1) / 2))
     figures = [figure(_chart(found, factor, j, limits)) for j in kept]
     more = f" Its {len(kept)} strongest of {len(found.labels)} columns." if len(kept) < len(found.labels) else ""
     told = f"{percent(explained)} of the variance.{more}"

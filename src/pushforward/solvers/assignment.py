@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -26,7 +27,6 @@ from pushforward.solvers.assignment_dense import (
     require_memory,
     solve_dense,
     solver_bytes,
-    solver_name,
     squared_distances,
 )
 from pushforward.solvers.assignment_sparse import solve_sparse
@@ -128,15 +128,13 @@ def assign_cost(cost: Points) -> Assignment:
     require_memory(
         len(matrix), solver_bytes(8), "solve the parts apart, or give points to assign, which needs no matrix"
     )
-    values = matrix.detach().cpu().to(torch.float32 if matrix.dtype == torch.float32 else torch.float64).contiguous()
-    bad = int((torch.isnan(values) | torch.isneginf(values)).sum())
-    if bad:
-        raise ValueError(
-            f"cost holds {bad} values that are NaN or -inf; mark forbidden pairs with +inf and fix the rest."
-        )
-    permutation = torch.from_numpy(solve_dense(values.numpy()))
-    mean = values.gather(1, permutation.unsqueeze(1)).double().mean().item()
-    return Assignment(permutation.to(matrix.device), mean, solver_name(), mean, time.perf_counter() - started)
+    dtype = torch.float32 if matrix.dtype == torch.float32 else torch.float64
+    values = matrix.detach().to("cpu", dtype).contiguous().numpy()
+    columns, solver = solve_dense(values)
+    mean = float(values[np.arange(len(values)), columns].mean(dtype=np.float64))
+    return Assignment(
+        torch.from_numpy(columns).to(matrix.device), mean, solver, mean, time.perf_counter() - started
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,8 @@ def _solve(
         return _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", torch.inf)
     if len(x) <= exact_limit:
         require_memory(len(x), solver_bytes(x.element_size()), f"lower exact_limit={exact_limit} below n")
-        return _Found(torch.from_numpy(solve_dense(squared_distances(x, y).cpu().numpy())).to(x.device), solver_name(), torch.inf)
+        columns, solver = solve_dense(squared_distances(x, y).cpu().numpy())
+        return _Found(torch.from_numpy(columns).to(x.device), solver, torch.inf)
     if len(x) <= sparse_limit:
         start = co_split(x, y, generator=generator) if start is None else start
         permutation, bound = solve_sparse(x, y, start)

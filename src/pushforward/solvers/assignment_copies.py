@@ -71,7 +71,7 @@ def _sinkhorn(cost: Array, supply: Array, demand: Array) -> Array:
     """Row potentials ``[m]`` close to those of the optimal plan, from costs ``[m, k]`` in float32."""
     supply, demand = supply.astype(np.float32), demand.astype(np.float32)
     spread = max(float(cost.mean() - cost.min()), float(np.finfo(np.float32).tiny))
-    u = cost.min(1)
+    u: Array = cost.min(1)
     v = (cost - u[:, None]).min(0)
     eps = FIRST_EPS * spread
     while eps >= LAST_EPS * spread:

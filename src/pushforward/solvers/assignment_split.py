@@ -228,7 +228,7 @@ def _solve_nodes(x: Tensor, y: Tensor, order_x: Tensor, order_y: Tensor, tree: T
     # PyTorch's number of threads is the one place where a user says how many cores to take.
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         blocks = _node_costs(x, y, order_x, order_y, tree)
-        solved = torch.cat([torch.from_numpy(p) for batch in blocks for p in pool.map(solve_dense, batch)])
+        solved = torch.cat([torch.from_numpy(p) for batch in blocks for p, _ in pool.map(solve_dense, batch)])
     return solved.to(x.device) + tree.spread(tree.starts)
 
 
