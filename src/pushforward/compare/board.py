@@ -19,7 +19,7 @@ _SHORT = {
     "frechet": "Fréchet distance",
     "c2st_auc": "Two-sample AUC",
     "detection_forest": "Detection AUC",
-    "nearest_ratio_5": "Nearest 5 %",
+    "nearest_ratio_5": "Nearest 5\u00a0%",
     "record_nearer": "Nearer to training",
     "tstr_forest": "Trained on samples",
 }

@@ -42,6 +42,15 @@ _ALONE = {  # meanings that stand without the measure before them
     "nearest_ratio_5": "Distance from the closest twentieth of the samples to their nearest training rows, over that from the "
     "closest twentieth of the held-out rows.",
 }
+_LIKE_TRAINING = "near what training rows have in the place of samples"
+_GOOD = {  # for numbers whose own notes say what is good, which this page does not show
+    "frechet": f"{_LIKE_TRAINING}; compare at equal n and equal features",
+    "coverage": _LIKE_TRAINING,
+    "column_shapes": _LIKE_TRAINING,
+    "pair_trends": _LIKE_TRAINING,
+    "missing_patterns": _LIKE_TRAINING,
+    "record_nearer": "near the share of training rows among all rows; above it samples lie close to training rows",
+}
 
 RULE = (
     "Places are given by the mean rank over {criteria}. Methods whose samples lie too near training rows come after all others "
@@ -163,9 +172,7 @@ def _intervals(board: Board) -> Section | None:
     if not board.criteria:
         return None
     names = [*board.criteria, board.beside]
-    charts = [
-        figure(_interval_chart(board, name), MEASURES[name].meaning if name in MEASURES else "") for name in names
-    ]
+    charts = [figure(_interval_chart(board, name), _caption(name)) for name in names]
     return Section("Intervals", "intervals", join(paragraph(INTERVALS, "note"), columns(*charts, kind="many")))
 
 
@@ -174,7 +181,7 @@ def _caption(name: str) -> str:
     if name not in MEASURES:
         return ""
     meaning = _ALONE.get(name, MEASURES[name].meaning)
-    return f"{meaning} Good is {MEASURES[name].good}."
+    return f"{meaning} Good is {_GOOD.get(name, MEASURES[name].good)}."
 
 
 def _interval_chart(board: Board, name: str) -> Markup:
@@ -266,8 +273,8 @@ def _all_numbers(board: Board) -> Section | None:
 
 def _meanings(names: Iterable[str]) -> Markup:
     """What the numbers say, and what is good."""
-    item = Markup("<p class='note'><b>{}</b>: {} Good is {}.</p>")
-    told = [item.format(MEASURES[n].title, MEASURES[n].meaning, MEASURES[n].good) for n in names if n in MEASURES]
+    item = Markup('<p class="note"><b>{}</b>: {}</p>')
+    told = [item.format(MEASURES[name].title, _caption(name)) for name in names if name in MEASURES]
     return join(heading("What they say"), columns(*told, kind="two texts"))
 
 
