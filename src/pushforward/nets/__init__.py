@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pushforward.nets.critics import ACTIVATIONS, SMOOTH, conv_critic, critic, mlp_critic
 from pushforward.nets.dcgan import DCCritic, DCGenerator, gan_critic, gan_generator
 from pushforward.nets.ema import EMA
 from pushforward.nets.encoders import ConvEncoder, encoder
@@ -13,6 +14,7 @@ from pushforward.nets.timed import TimedMLP
 from pushforward.nets.unet import UNet, timed_network
 
 __all__ = [
+    "ACTIVATIONS",
     "EMA",
     "ConvEncoder",
     "ConvGenerator",
@@ -21,8 +23,11 @@ __all__ = [
     "Joined",
     "RandomFeatures",
     "Rescale",
+    "SMOOTH",
     "TimedMLP",
     "UNet",
+    "conv_critic",
+    "critic",
     "gan_critic",
     "encoder",
     "evaluating",
@@ -31,6 +36,7 @@ __all__ = [
     "half",
     "half_pays",
     "mlp",
+    "mlp_critic",
     "random_features",
     "timed_network",
 ]

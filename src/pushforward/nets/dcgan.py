@@ -7,12 +7,12 @@ no path that paints the whole picture at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.nets.layers import mlp
+from pushforward.nets.layers import LEAKY, mlp
 
 _COARSEST = 2  # the coarsest grid has sides of at most that
 _WIDEST = 4  # channels there, in widths, at most
@@ -51,15 +51,23 @@ class DCGenerator(nn.Module):
 
 
 class DCCritic(nn.Module):
-    """Carries images ``[n, c, h, w]`` to ``[n, n_out]``: convolutions that halve the grid down to 2 x 2, leaky rectifiers.
+    """Carries images ``[n, c, h, w]`` to ``[n, n_out]``: convolutions that halve the grid down to 2 x 2.
 
     Args:
         event_shape: ``(c, h, w)`` of the images.
         n_out: Number of outputs.
         width: Channels at half the size of the image; they double from grid to coarser grid up to four times as many.
+        activation: Makes the nonlinearity after each convolution; the paper has leaky rectifiers.
     """
 
-    def __init__(self, event_shape: Sequence[int], n_out: int, *, width: int = 64) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        n_out: int,
+        *,
+        width: int = 64,
+        activation: Callable[[], nn.Module] = LEAKY,
+    ) -> None:
         super().__init__()
         channels, *size = _checked(n_out, event_shape, width)
         sizes = _sizes((size[0], size[1]))
@@ -67,12 +75,13 @@ class DCCritic(nn.Module):
         inputs = [channels, *widths[:-1]]
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, widths, strict=True))
         self.out = nn.Linear(widths[-1] * math.prod(sizes[-1]), n_out)
+        self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``[n, n_out]`` for images ``[n, c, h, w]``."""
         for down in self.downs:
             even = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
-            x = F.leaky_relu(down(even), 0.2)
+            x = self.activation(down(even))
         out: Tensor = self.out(x.flatten(1))
         return out
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+LEAKY: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2)
 
 
 def mlp(
