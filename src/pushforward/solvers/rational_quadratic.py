@@ -15,9 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pushforward.solvers.ranks import order_of
 
 _GAP, _RELATIVE_GAP = 1e-5, 1e-6
 _LEAST_SLOPE, _LARGEST_SLOPE = 1e-4, 1e4
@@ -49,6 +48,25 @@ def transform(spline: Spline, u: Tensor, classes: Tensor | None = None) -> tuple
 def values(spline: Spline, u: Tensor, classes: Tensor | None = None) -> Tensor:
     """``psi(u)`` alone ``[..., n]``; arguments as in `transform`."""
     return _value(spline, u, classes)[0]
+
+
+def values(spline: Spline, u: Tensor, classes: Tensor | None = None) -> Tensor:
+    """``psi(u)`` ``[..., n]`` alone, in less time than `transform`; arguments as there."""
+    inside = _held(u, spline.x, classes)
+    x, y, slopes = (part.flatten() for part in spline)
+    w, h, right = _next(x) - x, _next(y) - y, _next(slopes)
+    s = h / w
+    places = _bins(spline.x, inside, classes).flatten()
+    at = (
+        table.index_select(0, places).view(u.shape)
+        for table in (x, 1 / w, h, h * slopes / s, (slopes + right) / s - 2, y)
+    )
+    xi = (inside - next(at)) * next(at)
+    mixed = xi * (1 - xi)
+    top = torch.addcmul(next(at) * (xi * xi), next(at), mixed)
+    value = top / (1 + next(at) * mixed) + next(at)
+    beyond = u - inside
+    return torch.addcmul(value, beyond, torch.where(beyond < 0, *_ends(spline.slopes, classes)))
 
 
 def inverse(spline: Spline, v: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -132,40 +150,23 @@ def _ends(knots: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _bins(knots: Tensor, u: Tensor, classes: Tensor | None) -> Tensor:
-    """Places ``[..., n]``, in the flattened knots, of the knot at or below each argument; never the last knot of a spline."""
+    """Places ``[..., n]``, in the flattened knots, of the knot at or below each argument; never the last knot of a spline.
+
+    On the CPU by halving, all arguments at once: gathers from a small table are three times faster than ``torch.searchsorted``.
+    """
     count = knots.shape[-1]
-    if classes is not None:
-        return _search(knots, u, _first(u, knots.shape[-2] * count) + classes * count)
-    inner = knots[..., 1:-1].contiguous()
-    if u.device.type == "cpu" and u.shape[-1] > count:
-        return _merge(inner, u) + _first(u, count)
-    return torch.searchsorted(inner, u.contiguous(), right=True) + _first(u, count)
-
-
-def _merge(knots: Tensor, u: Tensor) -> Tensor:
-    """How many knots ``[..., M]`` lie below each of ``u`` ``[..., n]``: on the CPU sorting is faster than searching."""
-    order = order_of(u)
-    places = torch.searchsorted(u.gather(-1, order), knots)
-    marks = torch.zeros(*u.shape[:-1], u.shape[-1] + 1, dtype=torch.int32)
-    below = marks.scatter_add_(-1, places, torch.ones_like(places, dtype=torch.int32)).cumsum(-1)[..., :-1]
-    return torch.empty_like(order).scatter_(-1, order, below)
-
-
-def _first(u: Tensor, count: int) -> Tensor:
-    """Flat place of the first of ``count`` knots of each row of ``u`` ``[..., n]``: ``[..., 1]``."""
-    rows = u[..., :1]
-    return (torch.arange(rows.numel(), device=u.device) * count).reshape(rows.shape)
-
-
-def _search(knots: Tensor, u: Tensor, first: Tensor) -> Tensor:
-    """Binary search of ``u`` ``[..., n]`` in the splines that begin at the flat places ``first``."""
-    flat, last = knots.flatten(), knots.shape[-1] - 2
-    low, size = torch.zeros_like(first), 1 << max(last.bit_length() - 1, 0)
-    while size:
-        there = (low + size).clamp_max(last)
-        low = torch.where(flat[first + there] <= u, there, low)
-        size //= 2
-    return first + low
+    rows = torch.arange(u[..., :1].numel(), device=u.device).reshape(u[..., :1].shape)
+    if classes is None and u.device.type != "cpu":
+        return torch.searchsorted(knots[..., 1:-1].contiguous(), u.contiguous(), right=True) + rows * count
+    rows = rows if classes is None else rows * knots.shape[-2] + classes
+    size = 1 << (count - 2).bit_length()
+    inner = nn.functional.pad(knots[..., 1:-1], (0, size - count + 2), value=torch.inf).flatten()
+    low, half = (rows * size).expand(u.shape).clone(memory_format=torch.contiguous_format), size // 2
+    while half:
+        reached = inner.index_select(0, (low + (half - 1)).flatten()).view(u.shape) <= u
+        low.add_(reached, alpha=half)
+        half //= 2
+    return low.sub_(rows * (size - count))
 
 
 def _corners(spline: Spline, bins: Tensor) -> tuple[Tensor, ...]:
