@@ -20,7 +20,8 @@ def compare_command(arguments: list[str]) -> int:
     folder = out or Path("runs") / f"compare-{loaded.name}".lower()
     board = compare(loaded, out=folder, progress=True, **options)
     sys.stdout.write(f"{board}\n" if advise else f"{board.told()}\n")
-    sys.stdout.write(f"in {folder}: report.html, table.csv, table.md, config.yaml, results/\n")
+    pictures = ", samples.png" if board.pictures else ""
+    sys.stdout.write(f"in {folder}: report.html{pictures}, table.csv, table.md, config.yaml, results/\n")
     return 0
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from pushforward.compare import Board
 from pushforward.compare.results import REFERENCE, Result
 from pushforward.metrics import Measurement
-from pushforward.report.board import write_board_page
+from pushforward.report.board import write_board_page, write_samples_picture
 from pushforward.report.grids import image_grid, png_bytes
 from pushforward.report.intervals import Interval, interval_chart
 
@@ -144,6 +144,14 @@ def test_every_picture_opens_and_has_a_description(written: tuple[str, Path]) ->
 def test_the_same_board_gives_the_same_page(tmp_path: Path) -> None:
     pages = [write_board_page(tmp_path / name, board("vector")).read_bytes() for name in ("a.html", "b.html")]
     assert pages[0] == pages[1]
+
+
+def test_the_samples_of_all_methods_stand_in_one_picture(tmp_path: Path) -> None:
+    write_samples_picture(tmp_path / "samples.png", board("image"))
+    one = Image.open(io.BytesIO(picture()))
+    assert Image.open(tmp_path / "samples.png").width > 3 * one.width
+    write_samples_picture(tmp_path / "none.png", board("vector"))
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_a_board_of_failures_is_a_page(tmp_path: Path) -> None:

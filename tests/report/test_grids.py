@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pushforward.errors import StorageError
-from pushforward.report.grids import data_uri, grid_with_rows, image_grid, save_grid
+from pushforward.report.grids import data_uri, grid_with_rows, image_grid, save_grid, titled_panels
 
 
 def pictures(n: int, h: int, w: int, c: int) -> np.ndarray:
@@ -98,3 +98,21 @@ def test_saved_and_embedded_grids_are_the_same_picture(tmp_path) -> None:
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path) -> None:
     with pytest.raises(StorageError, match="samples.png"):
         save_grid(tmp_path / "nowhere" / "samples.png", pictures(1, 8, 8, 1))
+
+
+def test_panels_stand_side_by_side_under_their_titles() -> None:
+    panels = {f"method {k}": image_grid(pictures(6, 8, 8, 1), columns=3, background=None) for k in range(4)}
+    image = np.asarray(titled_panels(panels, columns=3))
+    width, height = panels["method 0"].size
+    assert image.shape[0] > 2 * height
+    assert 3 * width < image.shape[1] < 4 * width
+    strip = 255 - image[14 : 14 + 24].astype(int).mean(2)  # the titles of the first row
+    assert all(strip[:, 14 + k * (width + 14) :][:, :width].max() > 100 for k in range(3))
+    panel = image[14 + 24 : 14 + 24 + height, 14 : 14 + width, 0]
+    grid = np.asarray(panels["method 0"])
+    assert np.array_equal(panel[grid[..., 1] == 255], grid[..., 0][grid[..., 1] == 255])
+
+
+def test_no_panels_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        titled_panels({})

@@ -28,7 +28,7 @@ from pushforward.features import FeatureName
 from pushforward.folders import write_atomically
 from pushforward.metrics.rows import FeatureMap
 from pushforward.progress import Progress
-from pushforward.report.board import write_board_page
+from pushforward.report.board import write_board_page, write_samples_picture
 from pushforward.report.numbers import duration
 from pushforward.run import Run
 
@@ -154,6 +154,7 @@ class Comparison:
         if results:
             write_atomically(self.folder / "table.csv", board.to_csv())
             write_atomically(self.folder / "table.md", f"{board.recommend()}\n\n{board.to_markdown()}")
+            write_samples_picture(self.folder / "samples.png", board)
             write_board_page(self.folder / "report.html", board)
         return board
 

@@ -12,7 +12,7 @@ from pushforward.errors import StorageError
 from pushforward.folders import FolderLock, write_atomically
 
 RESULTS, WORK = "results", ".work"
-FILES = ("config.yaml", "table.csv", "table.md", "report.html", "features.safetensors")
+FILES = ("config.yaml", "table.csv", "table.md", "samples.png", "report.html", "features.safetensors")
 _FORMAT = 1
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from pushforward.folders import write_atomically
 from pushforward.report.charts import histogram_pair, plane_limits, scatter
 from pushforward.report.evaluated import title_of
+from pushforward.report.grids import png_bytes, titled_panels
 from pushforward.report.intervals import Interval, interval_chart
 from pushforward.report.measures import MEASURES
 from pushforward.report.numbers import number, shorten
@@ -85,6 +86,19 @@ def write_board_page(path: str | os.PathLike[str], board: Board) -> Path:
     target = Path(path)
     write_atomically(target, render_page(board_page(board)))
     return target
+
+
+def write_samples_picture(path: str | os.PathLike[str], board: Board) -> None:
+    """Write the grids of samples side by side as one PNG file, moved into place when complete; nothing without pictures.
+
+    Raises:
+        StorageError: ``path`` cannot be written.
+    """
+    from PIL import Image
+
+    grids = {_title(name): Image.open(io.BytesIO(board.pictures[name])) for name in _picture_order(board)}
+    if grids:
+        write_atomically(Path(path), png_bytes(titled_panels(grids)))
 
 
 def board_page(board: Board) -> Page:
@@ -221,12 +235,20 @@ def _samples(board: Board) -> Section | None:
 
 
 def _grids(board: Board) -> list[Markup]:
-    order = [name for name in board.pictures if name not in {s.label for s in board.standings}]
-    order += [s.label for s in board.standings if s.label in board.pictures]
     return [
-        join(heading(name[:1].upper() + name[1:]), figure(_picture(board.pictures[name], f"Pictures: {name}")))
-        for name in order
+        join(heading(_title(name)), figure(_picture(board.pictures[name], f"Pictures: {name}")))
+        for name in _picture_order(board)
     ]
+
+
+def _picture_order(board: Board) -> list[str]:
+    """Held-out rows, then the methods by their places."""
+    others = [name for name in board.pictures if name not in {s.label for s in board.standings}]
+    return [*others, *(s.label for s in board.standings if s.label in board.pictures)]
+
+
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def _picture(content: bytes, alt: str) -> Markup:

@@ -10,7 +10,7 @@ import base64
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ Pictures = npt.NDArray[np.uint8]
 TILE = 64  # the size on screen, in pixels, that small pictures are enlarged to, as nearly as a whole factor allows
 WHITE = 255
 _LABEL_GREY = 118  # reads on white and on near-black alike
+_INK, _TITLE, _MARGIN = 27, 24, 14  # of panels with titles: grey level, height of a title, space between panels
 
 
 def image_grid(
@@ -89,6 +90,37 @@ def grid_with_rows(
         raise ValueError(f"labels must name each of the {len(rows)} rows, got {len(labels)} labels")
     image = _compose(pictures, pad=pad, scale=scale, background=background, margin=_label_width(labels))
     return _draw_labels(image, labels) if labels else image
+
+
+def titled_panels(panels: Mapping[str, Image], *, columns: int = 3) -> Image:
+    """Grids side by side on white, each under its title.
+
+    Args:
+        panels: PIL images by title; they may differ in size.
+        columns: Panels in a row.
+
+    Returns:
+        A PIL image in mode RGB.
+
+    Raises:
+        ValueError: There is no panel.
+    """
+    from PIL import Image as pil
+    from PIL import ImageDraw
+
+    if not panels:
+        raise ValueError("panels must hold at least one image, got none")
+    wide, high = (max(side) for side in zip(*(panel.size for panel in panels.values()), strict=True))
+    across, down = wide + _MARGIN, high + _TITLE + _MARGIN
+    rows, columns = math.ceil(len(panels) / columns), min(columns, len(panels))
+    canvas = pil.new("RGB", (across * columns + _MARGIN, down * rows + _MARGIN), (WHITE,) * 3)
+    draw = ImageDraw.Draw(canvas)
+    for k, (title, panel) in enumerate(panels.items()):
+        left, top = _MARGIN + k % columns * across, _MARGIN + k // columns * down
+        draw.text((left, top), title, fill=(_INK,) * 3, font=_font(15))
+        coloured = panel.convert("RGBA")
+        canvas.paste(coloured, (left, top + _TITLE), coloured)
+    return canvas
 
 
 def save_grid(path: str | os.PathLike[str], images: Pictures, *, columns: int | None = None) -> Path:
