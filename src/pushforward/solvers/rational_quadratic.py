@@ -17,7 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-
 _GAP, _RELATIVE_GAP = 1e-5, 1e-6
 _LEAST_SLOPE, _LARGEST_SLOPE = 1e-4, 1e4
 
@@ -43,11 +42,6 @@ def transform(spline: Spline, u: Tensor, classes: Tensor | None = None) -> tuple
     """
     value, s, bottom, xi, left, right = _value(spline, u, classes)
     return value, _log_slope(s, bottom, xi, left, right)
-
-
-def values(spline: Spline, u: Tensor, classes: Tensor | None = None) -> Tensor:
-    """``psi(u)`` alone ``[..., n]``; arguments as in `transform`."""
-    return _value(spline, u, classes)[0]
 
 
 def values(spline: Spline, u: Tensor, classes: Tensor | None = None) -> Tensor:
