@@ -14,6 +14,7 @@ One-dimensional points are sorted, which is exact at any n.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -88,23 +89,19 @@ def assign(
             does not fit into memory.
     """
     started = time.perf_counter()
-    x, y = _checked_points(x, "x"), _checked_points(y, "y")
+    (x, width_x), (y, width_y) = _checked_points(x, "x"), _checked_points(y, "y")
     if x.shape != y.shape:
         raise ValueError(f"x has shape {list(x.shape)} and y {list(y.shape)} (rows flattened); they must be equal.")
     start = None if initial is None else _checked_permutation(initial, len(x)).to(x.device)
     y = y.to(x.device)
-    shift_x, shift_y, scale = _normalisation(x, y)
-    found = _solve(
-        ((x - shift_x) / scale).float(),
-        ((y - shift_y) / scale).float(),
-        start,
-        _cpu_generator(generator),
-        exact_limit,
-        sparse_limit,
-    )
+    scale = 2.0 ** math.frexp(max(width_x, width_y))[1]
+    if x.shape[1] == 1:
+        found = _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", 0.0)
+    else:
+        near = _normalised(x, scale), _normalised(y, scale)
+        found = _solve(*near, start, _cpu_generator(generator), exact_limit, sparse_limit)
     cost = _mean_cost(x, y, found.permutation)
-    offset = (shift_x - shift_y).square().sum().item()
-    bound = None if found.bound is None else min(cost, found.bound * scale**2 + offset)
+    bound = None if found.gap is None else cost - scale**2 * max(0.0, found.gap)
     return Assignment(found.permutation, cost, found.method, bound, time.perf_counter() - started)
 
 
@@ -132,53 +129,50 @@ def assign_cost(cost: Points) -> Assignment:
     values = matrix.detach().to("cpu", dtype).contiguous().numpy()
     columns, solver = solve_dense(values)
     mean = float(values[np.arange(len(values)), columns].mean(dtype=np.float64))
-    return Assignment(
-        torch.from_numpy(columns).to(matrix.device), mean, solver, mean, time.perf_counter() - started
-    )
+    return Assignment(torch.from_numpy(columns).to(matrix.device), mean, solver, mean, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a tier found; the bound is in the units of the normalised points, inf for "exact", None for "unknown"."""
+    """What a tier found; its mean cost is at most ``gap`` above the optimum (in normalised units; None for unknown)."""
 
     permutation: Tensor
     method: str
-    bound: float | None
+    gap: float | None
 
 
 def _solve(
     x: Tensor, y: Tensor, start: Tensor | None, generator: torch.Generator, exact_limit: int, sparse_limit: int
 ) -> _Found:
-    """Pick the tier by the dimension and the number of points."""
-    if x.shape[1] == 1:
-        return _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", torch.inf)
+    """Pick the tier by the number of points."""
     if len(x) <= exact_limit:
         require_memory(len(x), solver_bytes(x.element_size()), f"lower exact_limit={exact_limit} below n")
         columns, solver = solve_dense(squared_distances(x, y).cpu().numpy())
-        return _Found(torch.from_numpy(columns).to(x.device), solver, torch.inf)
+        return _Found(torch.from_numpy(columns).to(x.device), solver, 0.0)
     if len(x) <= sparse_limit:
         start = co_split(x, y, generator=generator) if start is None else start
-        permutation, bound = solve_sparse(x, y, start)
-        return _Found(permutation, "sparse", bound)
+        permutation, gap = solve_sparse(x, y, start)
+        return _Found(permutation, "sparse", gap)
     if start is None:
         start = co_split(x, y, generator=generator)
     return _Found(polish(x, y, start, generator=generator, min_gain=MIN_GAIN), "co-split", None)
 
 
-def _normalisation(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Centre of x, centre of y ``[d]`` and a common scale: they change no optimal permutation, and float32 then holds.
+def _normalised(points: Tensor, scale: float) -> Tensor:
+    """The points ``[n, d]`` less their mean, over ``scale`` (a power of two), float32, which then holds.
 
-    Each set has its own centre because sum_i |x_i - a - y_pi(i) + b|^2 depends on pi as sum_i |x_i - y_pi(i)|^2 does.
+    It changes no optimal permutation, and no difference of two costs but by the scale. Each set may have its own centre because
+    sum_i |x_i - a - y_pi(i) + b|^2 depends on pi as sum_i |x_i - y_pi(i)|^2 does.
     """
-    shift_x, shift_y = x.double().mean(0), y.double().mean(0)
-    largest = max((x - shift_x).abs().max().item(), (y - shift_y).abs().max().item())
-    return shift_x, shift_y, largest if largest > 0 else 1.0
+    centre = points.mean(0, dtype=torch.float64) / scale
+    return (points / scale).sub_(centre.to(points.dtype)).float()
 
 
 def _mean_cost(x: Tensor, y: Tensor, permutation: Tensor) -> float:
-    """Mean squared distance of the pairs, in float64, a block of rows at a time."""
+    """Mean squared distance of the pairs, a block of rows at a time; differences are as exact as x and y, sums in float64."""
     blocks = zip(x.split(COST_ROWS), permutation.split(COST_ROWS), strict=True)
-    return float(sum((a.double() - y[p].double()).square().sum().item() for a, p in blocks) / len(x))
+    norms = (torch.linalg.vector_norm(a - y.index_select(0, p), dtype=torch.float64).item() for a, p in blocks)
+    return sum(norm**2 for norm in norms) / len(x)
 
 
 def _cpu_generator(generator: torch.Generator | None) -> torch.Generator:
@@ -196,17 +190,18 @@ def _sorted_pairs(x: Tensor, y: Tensor) -> Tensor:
     return permutation
 
 
-def _checked_points(points: Points, name: str) -> Tensor:
-    """Finite points ``[n, d]`` in float32 or float64."""
+def _checked_points(points: Points, name: str) -> tuple[Tensor, float]:
+    """Finite points ``[n, d]`` in float32 or float64, and the width of an interval that holds their values."""
     tensor = torch.as_tensor(points).detach()
     if tensor.ndim == 0 or tensor.numel() == 0:
         raise ValueError(f"{name} has shape {list(tensor.shape)}; at least one row with at least one value is needed.")
     tensor = tensor.reshape(len(tensor), -1)
     tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.to(torch.float64)
-    bad = int((~torch.isfinite(tensor)).sum())
-    if bad:
+    low, high = (extreme.item() for extreme in tensor.aminmax())  # NaN where there is one
+    if not math.isfinite(high - low):
+        bad = int((~torch.isfinite(tensor)).sum())
         raise ValueError(f"{name} holds {bad} NaN or infinite values; remove or fill those rows first.")
-    return tensor
+    return tensor, high - low
 
 
 def _checked_permutation(initial: Points, n: int) -> Tensor:

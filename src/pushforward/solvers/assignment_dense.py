@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from pushforward.solvers.assignment_copies import reduced_by_sites
@@ -27,20 +26,18 @@ PROBE_STEP = 4
 """Every fourth row and column is looked at when choosing the orientation."""
 NOISIER = 1.1
 """One side is the noisy one if its points have this many times more distinct nearest points than those of the other side."""
-CURVE_COLUMNS, CURVE_ROWS, CURVE_NEIGHBOURS = 128, 32, (2, 8)
+CURVE_COLUMNS, CURVE_ROWS, CURVE_NEIGHBOURS = 64, 16, (2, 8)
 CURVE_DIMENSION = 1.4
 """Below this estimated dimension of the columns they lie along a curve."""
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """All squared Euclidean distances ``[..., n, m]`` of ``x`` ``[..., n, d]`` and ``y`` ``[..., m, d]``, by one GEMM.
+    """All squared Euclidean distances ``[n, m]`` of ``x`` ``[n, d]`` and ``y`` ``[m, d]``, or of a batch of both, by one GEMM.
 
     The points should be centred: rounding is relative to the squared norms, and may leave values just below zero.
     """
-    norms_x, norms_y = x.square().sum(-1, keepdim=True), y.square().sum(-1, keepdim=True)
-    left = torch.cat([x, norms_x, torch.ones_like(norms_x)], dim=-1)
-    right = torch.cat([-2 * y, torch.ones_like(norms_y), norms_y], dim=-1)
-    return left @ right.transpose(-1, -2)
+    norms = x.square().sum(-1, keepdim=True) + y.square().sum(-1).unsqueeze(-2)
+    return norms.addmm_(x, y.T, alpha=-2) if x.ndim == 2 else norms.baddbmm_(x, y.transpose(-1, -2), alpha=-2)
 
 
 def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
@@ -71,15 +68,14 @@ def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
     if solver == "lapjvh" and rows > NOISIER * columns and dimension_of_columns(cost) < CURVE_DIMENSION:
         solver = "scipy"
     if (rows > NOISIER * columns) if solver == "lapjvh" else (columns > NOISIER * rows):
-        return invert(solve_as_given(torch.from_numpy(cost).T.contiguous().numpy(), solver)), solver
+        return invert(solve_as_given(np.ascontiguousarray(cost.T), solver)), solver
     return solve_as_given(cost, solver), solver
 
 
 def _nearest_columns(cost: Matrix) -> Permutation:
     """Index ``[n]`` of the least entry of each row: NaN counts as least, so that one pass also finds what is not allowed."""
     nearest: Permutation = cost.argmin(1)
-    least = cost[np.arange(len(cost)), nearest]
-    if np.isnan(least).any() or (least == -np.inf).any():
+    if not cost[np.arange(len(cost)), nearest].min() > -np.inf:
         bad = np.isnan(cost) | (cost == -np.inf)
         row = int(bad.any(1).argmax())
         raise ValueError(

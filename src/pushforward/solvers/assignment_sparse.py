@@ -45,8 +45,8 @@ def solve_sparse(x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, float]:
         start: a permutation ``[n]``; the better, the faster.
 
     Returns:
-        The permutation ``[n]`` on x's device, never worse than ``start``, and a lower bound on the mean cost over all
-        permutations (the mean cost itself, up to rounding, where optimality was proved).
+        The permutation ``[n]`` on x's device, never worse than ``start``, and how far its mean cost is at most above the least
+        over all permutations (0, up to rounding, where optimality was proved).
     """
     scale = _distances(x, y[start]).mean().item() or 1.0
     pairs, permutation = _candidates(x, y, start), start.cpu()
@@ -62,10 +62,11 @@ def solve_sparse(x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, float]:
         bound = reduced.amin(1).mean().item() + prices.mean().item()
         lacking = reduced < (own - prices[partner] - EXACT * scale).unsqueeze(1)
         grown = pairs.union(lacking.nonzero()[:, 0], offered[lacking])
-        if own.mean().item() - bound <= GAP * scale or len(grown.keys) == len(pairs.keys):
+        gap = own.mean().item() - bound
+        if gap <= GAP * scale or len(grown.keys) == len(pairs.keys):
             break
         pairs = grown
-    return partner, bound
+    return partner, gap
 
 
 @dataclass(frozen=True)
