@@ -21,7 +21,7 @@ def example(name: str) -> ModuleType:
 
 
 def test_every_example_is_run_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"digits", "table", "outliers", "laws_and_maps"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"digits", "table", "outliers", "laws_and_maps", "compare"}
 
 
 @pytest.mark.filterwarnings("ignore:.*memorises")
@@ -47,3 +47,10 @@ def test_outliers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_laws_and_maps(capsys: pytest.CaptureFixture[str]) -> None:
     example("laws_and_maps").main()
     assert "squared W2" in capsys.readouterr().out
+
+
+def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("compare").main(tmp_path / "board", budget="10 steps")
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("GaussianMixture", "NeuroSQL", "VAE(latent_dim=4)", "training rows"))
+    assert (tmp_path / "board" / "report.html").exists()
