@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.metrics.measurement import Measurement, fixed_generator, wilson_interval
 from pushforward.metrics.memorisation import rank_test
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, take
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, take
 
 _FOLDS = 5
 _LEAST = 50
@@ -65,7 +65,9 @@ def classifier_test(
     """
     rng = generator or fixed_generator()
     n = min(len(x), len(y))
-    a, b = (feature_rows(take(v, n, rng), features, name=name, least=_LEAST) for v, name in ((x, "x"), (y, "y")))
+    a, b = comparable(
+        feature_rows(take(v, n, rng), features, name=name, least=_LEAST) for v, name in ((x, "x"), (y, "y"))
+    )
     rows = torch.cat([a, b]).double().cpu().numpy()
     fold = torch.cat([torch.randperm(n, generator=rng) % _FOLDS for _ in range(2)]).numpy()
     model = classifier or _forest(int(torch.randint(2**31, (), generator=rng)))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pushforward.metrics.gaussian import Moments, block_moments, moments, potentials, squared_wasserstein
 from pushforward.metrics.measurement import Measurement, fixed_generator, normal_interval, two_order_error
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, take
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, take
 
 _MOST_BLOCKS = 5
 _NULL_ROWS = 4096
@@ -101,9 +101,7 @@ def _read(
     x: Tensor, y: Tensor, features: FeatureMap | None, per_feature: int, min_rows: int | None
 ) -> tuple[Tensor, Tensor]:
     """Feature rows of both, refused where there are fewer than ``min_rows``, or than ``per_feature`` rows a feature."""
-    a, b = (feature_rows(v, features, name=name) for v, name in ((x, "x"), (y, "y")))
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"x and y: rows have {a.shape[1]} and {b.shape[1]} features; they must agree")
+    a, b = comparable(feature_rows(v, features, name=name) for v, name in ((x, "x"), (y, "y")))
     n, dim = min(len(a), len(b)), a.shape[1]
     least = per_feature * dim if min_rows is None else min_rows
     if n < least:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pushforward.metrics.manifold import precision_recall
 from pushforward.metrics.measurement import fixed_generator
 from pushforward.metrics.memorisation import rank_test, ratio_of_quantiles
-from pushforward.metrics.rows import feature_rows, nearest, take
+from pushforward.metrics.rows import comparable, feature_rows, nearest, take
 from pushforward.metrics.wasserstein import cost_ratio
 
 _LEAST = 20
@@ -39,9 +39,9 @@ def held_out_report(
     if n < _LEAST:
         return {}
     named = ((samples, "samples"), (train, "train"), (held, "held"))
-    drawn, real, unseen = (feature_rows(x, None, name=name) for x, name in named)
+    drawn, real, unseen = comparable(feature_rows(x, None, name=name) for x, name in named)
     drawn, unseen = take(drawn, n, generator), take(unseen, n, generator)
-    report = {"n": float(n)} | _quality(drawn, real, unseen, generator) | _copying(drawn, real, unseen)
+    report = {"n": float(n)} | _quality(drawn, real, unseen, generator) | _copying(drawn, real, unseen, generator)
     return {name: value for name, value in report.items() if math.isfinite(value)}
 
 
@@ -53,10 +53,10 @@ def _quality(drawn: Tensor, real: Tensor, unseen: Tensor, generator: torch.Gener
     return numbers
 
 
-def _copying(drawn: Tensor, real: Tensor, unseen: Tensor) -> dict[str, float]:
+def _copying(drawn: Tensor, real: Tensor, unseen: Tensor, generator: torch.Generator) -> dict[str, float]:
     """Against all training rows; where that is too much work on fewer queries, since copies of left-out rows are missed."""
     queries = int(max(200, _SEARCH_WORK / (2 * real.numel())))
-    ours, theirs = (nearest(x[:queries], real) for x in (drawn, unseen))
+    ours, theirs = (nearest(take(x, queries, generator), real) for x in (drawn, unseen))
     numbers = {"memorisation_p": rank_test(ours, theirs).p_value}
     for name, quantile in (("nearest_ratio", 0.5), ("nearest_ratio_5", 0.05)):
         if float(torch.quantile(theirs, quantile)) > 0:

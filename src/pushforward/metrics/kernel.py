@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.metrics.measurement import Measurement, fixed_generator, normal_interval
 from pushforward.metrics.pairs import squared_discrepancy
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows
 
 _BLOCKS = 10
 
@@ -31,7 +31,7 @@ def kid(x: Tensor, y: Tensor, *, features: FeatureMap | None = None) -> Measurem
     Raises:
         ValueError: For too few rows.
     """
-    a, b = (feature_rows(v, features, name=name, least=2 * _BLOCKS) for v, name in ((x, "x"), (y, "y")))
+    a, b = comparable(feature_rows(v, features, name=name, least=2 * _BLOCKS) for v, name in ((x, "x"), (y, "y")))
     value, error = squared_discrepancy(a, b, _cubic)
     blocks = torch.tensor([squared_discrepancy(u, v, _cubic)[0] for u, v in zip(*map(_blocks, (a, b)), strict=True)])
     block_error = float(blocks.std()) / math.sqrt(_BLOCKS)
@@ -53,7 +53,7 @@ def energy_distance(x: Tensor, y: Tensor, *, features: FeatureMap | None = None)
     Raises:
         ValueError: For too few rows.
     """
-    a, b = (feature_rows(v, features, name=name, least=20) for v, name in ((x, "x"), (y, "y")))
+    a, b = comparable(feature_rows(v, features, name=name, least=20) for v, name in ((x, "x"), (y, "y")))
     centre = b.mean(dim=0)
     value, error = squared_discrepancy(a - centre, b - centre, _negative_distance)
     return Measurement(value, *normal_interval(value, error), min(len(a), len(b)), feature_name(features))

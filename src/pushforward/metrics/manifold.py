@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from pushforward.metrics.measurement import T95_NINE, Measurement, fixed_generator, share
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, hide_diagonal, squared_distances
+from pushforward.metrics.rows import (
+    FeatureMap,
+    comparable,
+    feature_name,
+    feature_rows,
+    hide_diagonal,
+    squared_distances,
+)
 
 _GROUPS = 10
 _TIES = 32  # roundings of a squared distance by which equal ones may differ
@@ -118,8 +125,8 @@ def _read(samples: Tensor, reference: Tensor, k: int, features: FeatureMap | Non
     if k < 1:
         raise ValueError(f"k={k} must be at least 1")
     named = ((samples, "samples"), (reference, "reference"))
-    drawn, real = (_prepared(feature_rows(v, features, name=name, least=4 * k), k) for v, name in named)
-    return drawn, real
+    drawn, real = comparable(feature_rows(v, features, name=name, least=4 * k) for v, name in named)
+    return _prepared(drawn, k), _prepared(real, k)
 
 
 def _prepared(rows: Tensor, k: int) -> _Set:

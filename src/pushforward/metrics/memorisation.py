@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.metrics.measurement import Measurement, bootstrap_replicates, fixed_generator, percentile_interval
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, nearest
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, nearest
 
 
 @dataclass(frozen=True)
@@ -111,5 +111,5 @@ def rank_test(ours: Tensor, theirs: Tensor) -> RankTest:
 
 def _to_train(samples: Tensor, train: Tensor, held: Tensor, features: FeatureMap | None) -> tuple[Tensor, Tensor]:
     named = ((samples, "samples", 10), (train, "train", 1), (held, "held", 10))
-    drawn, real, unseen = (feature_rows(v, features, name=name, least=least) for v, name, least in named)
+    drawn, real, unseen = comparable(feature_rows(v, features, name=name, least=least) for v, name, least in named)
     return nearest(drawn, real), nearest(unseen, real)

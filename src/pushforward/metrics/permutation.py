@@ -10,7 +10,7 @@ from torch import Tensor
 from pushforward.metrics.kernel import squared_differences
 from pushforward.metrics.measurement import Measurement, fixed_generator, normal_interval
 from pushforward.metrics.pairs import Kernel, squared_discrepancy
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, take
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, take
 
 _BANDWIDTH_ROWS = 2000
 _CHUNK = 1024
@@ -50,7 +50,7 @@ def mmd_test(
     if n_permutations < 1:
         raise ValueError(f"n_permutations={n_permutations} must be at least 1")
     rng = generator or fixed_generator()
-    a, b = (feature_rows(v, features, name=name, least=20) for v, name in ((x, "x"), (y, "y")))
+    a, b = comparable(feature_rows(v, features, name=name, least=20) for v, name in ((x, "x"), (y, "y")))
     pooled = torch.cat([a, b])
     pooled = pooled - pooled.mean(dim=0)
     bandwidth = _median_distance(pooled, rng)

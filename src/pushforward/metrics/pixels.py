@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pushforward.metrics.measurement import Measurement, normal_interval
 from pushforward.metrics.pairs import squared_discrepancy
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows
 
 
 def mean_pixel_distance(x: Tensor, y: Tensor, *, features: FeatureMap | None = None) -> Measurement:
@@ -26,7 +26,7 @@ def mean_pixel_distance(x: Tensor, y: Tensor, *, features: FeatureMap | None = N
     Raises:
         ValueError: For too few rows.
     """
-    a, b = (feature_rows(v, features, name=name, least=20) for v, name in ((x, "x"), (y, "y")))
+    a, b = comparable(feature_rows(v, features, name=name, least=20) for v, name in ((x, "x"), (y, "y")))
     centre = b.mean(dim=0)
     square, error = squared_discrepancy(a - centre, b - centre, _mean_product)
     value, low, high = (math.sqrt(max(0.0, v)) for v in (square, *normal_interval(square, error)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +30,48 @@ def feature_rows(x: Tensor, features: FeatureMap | None, *, name: str, least: in
     A module is put into evaluation mode for the while, so that a row's features do not depend on the rows beside it.
 
     Raises:
-        ValueError: For integers, NaN, infinite values, or fewer than ``least`` rows.
+        ValueError: For integers, NaN, infinite values, rows of no numbers, fewer than ``least`` rows, or a feature map that does
+            not give one row of floating-point numbers for each row.
     """
     if not x.is_floating_point():
         raise ValueError(f"{name}: values are {x.dtype}; convert them to floating point first")
+    if x.ndim == 0 or x.numel() == 0 < len(x):
+        raise ValueError(f"{name}: its shape is {list(x.shape)}; give rows [n, *event_shape] of at least one number")
     if len(x) < least:
         raise ValueError(f"{name}: {len(x)} rows are too few for this metric; give at least {least}")
     if features is not None:
         with _evaluating(features):
-            x = torch.cat([features(chunk) for chunk in x.split(_FEATURE_ROWS)])
+            x = torch.cat([_mapped(features, chunk) for chunk in x.split(_FEATURE_ROWS)])
     x = x.detach().reshape(len(x), -1)
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{name}: some values are NaN or infinite; remove those rows first")
     return x
+
+
+def comparable(sides: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Rows ``[n, d]`` of all sides, in the same floating-point type.
+
+    Raises:
+        ValueError: Where the sides differ in ``d``.
+    """
+    rows = tuple(sides)
+    widths = [x.shape[1] for x in rows]
+    if len(set(widths)) > 1:
+        raise ValueError(f"the rows to compare have {' and '.join(map(str, widths))} features; they must agree")
+    dtype = reduce(torch.promote_types, [x.dtype for x in rows])
+    return tuple(x.to(dtype) for x in rows)
+
+
+def _mapped(features: FeatureMap, x: Tensor) -> Tensor:
+    """Features ``[n, ...]`` of the rows ``x`` ``[n, *event_shape]``."""
+    found: object = features(x)
+    good = isinstance(found, Tensor) and found.is_floating_point() and found.ndim > 0 and len(found) == len(x)
+    if not isinstance(found, Tensor) or not good:
+        told = f"{found.dtype} of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"features: {feature_name(features)} gave {told} for {len(x)} rows; it must give floating point [{len(x)}, d]"
+        )
+    return found
 
 
 @contextlib.contextmanager

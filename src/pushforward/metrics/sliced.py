@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward.metrics.measurement import Measurement, fixed_generator, normal_interval, two_order_error
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, take
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, take
 
 _LEAST = 20
 _SPLITS = 20
@@ -76,9 +76,9 @@ def _equal_rows(
     x: Tensor, y: Tensor, features: FeatureMap | None, rng: torch.Generator, least: int = _LEAST
 ) -> tuple[Tensor, Tensor]:
     n = min(len(x), len(y))
-    a, b = (feature_rows(take(v, n, rng), features, name=name, least=least) for v, name in ((x, "x"), (y, "y")))
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"x and y: rows have {a.shape[1]} and {b.shape[1]} features; they must agree")
+    a, b = comparable(
+        feature_rows(take(v, n, rng), features, name=name, least=least) for v, name in ((x, "x"), (y, "y"))
+    )
     return a, b
 
 

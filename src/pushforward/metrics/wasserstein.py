@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.metrics.measurement import T95_NINE, Measurement, fixed_generator
-from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, take
+from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, take
 
 _GROUPS = 10
 _LEAST = 20
@@ -28,7 +28,7 @@ def wasserstein2(x: Tensor, y: Tensor, *, features: FeatureMap | None = None) ->
     Raises:
         ValueError: Where the sizes differ or a value is not finite.
     """
-    a, b = (feature_rows(v, features, name=name, least=1) for v, name in ((x, "x"), (y, "y")))
+    a, b = comparable(feature_rows(v, features, name=name, least=1) for v, name in ((x, "x"), (y, "y")))
     return float(_pair_costs(a, b).mean())
 
 
@@ -86,7 +86,7 @@ def _equal_rows(
 ) -> tuple[Tensor, ...]:
     named = ((samples, "samples"), (train, "train"), (held, "held"))
     n = min(len(x) for x, _ in named)
-    return tuple(feature_rows(take(x, n, rng), features, name=name, least=_LEAST) for x, name in named)
+    return comparable(feature_rows(take(x, n, rng), features, name=name, least=_LEAST) for x, name in named)
 
 
 def _pair_costs(x: Tensor, y: Tensor) -> Tensor:

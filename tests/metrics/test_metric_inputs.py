@@ -1,0 +1,73 @@
+"""What metrics do with two sides that do not fit, and with feature maps that do not give rows of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pushforward import metrics
+
+PAIRS: list[Callable[..., Any]] = [
+    metrics.frechet_distance,
+    metrics.frechet_infinite,
+    metrics.kid,
+    metrics.energy_distance,
+    metrics.mmd_test,
+    metrics.precision_recall,
+    metrics.density_coverage,
+    metrics.classifier_test,
+    metrics.sliced_wasserstein,
+    metrics.max_sliced_wasserstein,
+    metrics.mean_pixel_distance,
+    metrics.wasserstein2,
+]
+TRIPLES: list[Callable[..., Any]] = [
+    metrics.memorisation,
+    metrics.nearest_ratio,
+    metrics.wasserstein_ratio,
+    metrics.held_out_report,
+]
+
+
+def rows(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+@pytest.mark.parametrize("metric", [*PAIRS, *TRIPLES], ids=lambda f: f.__name__)
+def test_sides_of_different_width_are_refused(metric: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="must agree"):
+        metric(*[rows(60, 3 + (i == 0)) for i in range(2 if metric in PAIRS else 3)])
+
+
+@pytest.mark.parametrize(
+    "metric", [metrics.kid, metrics.precision_recall, metrics.memorisation], ids=lambda f: f.__name__
+)
+def test_sides_of_different_precision_are_compared(metric: Callable[..., Any]) -> None:
+    x, y, z = rows(60, 3), rows(60, 3).flip(0) + 1, rows(60, 3).roll(1, 0) - 1
+    sides = (x, y) if metric in PAIRS else (x, y, z)
+    assert metric(x.double(), *sides[1:]) == metric(*(side.double() for side in sides))
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        (lambda x: (x > 0).long(), "torch.int64"),
+        (lambda x: x[:1], r"shape \[1, 3\] for 60 rows"),
+        (lambda x: x.numpy(), "ndarray"),
+        (lambda x: x.sum(), r"shape \[\]"),
+    ],
+)
+def test_feature_maps_must_give_a_row_for_each_row(features: Callable[[Tensor], Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        metrics.kid(rows(60, 3), rows(60, 3), features=features)
+
+
+def test_rows_without_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"x: its shape is \[60, 0\]"):
+        metrics.kid(rows(60, 0), rows(60, 0))
+    with pytest.raises(ValueError, match=r"x: its shape is \[\]"):
+        metrics.energy_distance(torch.tensor(1.0), rows(60, 3))
