@@ -66,6 +66,7 @@ class TableCoder:
     def encode(self, frame: pd.DataFrame) -> Array:
         """Rows as float32 ``[n, coordinates]``; columns that were not fitted are ignored."""
         self._refuse_absent(frame)
+        _refuse_twice(frame)
         encoded = np.empty((len(frame), *self.event_shape), dtype=np.float32)
         for column, place in self._places():
             encoded[:, place] = column.encode(frame[column.name])
@@ -148,12 +149,16 @@ def _labels(column: Column) -> list[str]:
 def _check_names(frame: pd.DataFrame) -> None:
     if not len(frame.columns):
         raise DataError("The table has no columns. Fix: check how it was read.")
-    twice = frame.columns[frame.columns.duplicated()].tolist()
-    if twice:
-        raise DataError(f"Several columns of the table are named {listed(twice)}. Fix: give every column its own name.")
+    _refuse_twice(frame)
     odd = [name for name in frame.columns if not isinstance(name, (str, int))]
     if odd:
         raise DataError(f"Column names must be text or whole numbers, not {odd[0]!r}. Fix: set df.columns.")
+
+
+def _refuse_twice(frame: pd.DataFrame) -> None:
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise DataError(f"Several columns of the table are named {listed(twice)}. Fix: give every column its own name.")
 
 
 def _warn(coder: TableCoder, numbers: pd.DataFrame) -> None:
