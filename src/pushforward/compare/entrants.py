@@ -43,8 +43,10 @@ def entrants_of(methods: Iterable[str | Method | type[Method]] | None, kind: str
     """
     if methods is None:
         methods = [cls for _, cls in sorted(registry().items()) if kind in cls.kinds]
-    if isinstance(methods, (str, Method)):
+    if isinstance(methods, (str, Method, type)):
         methods = [methods]
+    if not isinstance(methods, Iterable):
+        raise ValueError(f"methods: names of methods, or methods, are needed, got {methods!r}.")
     found = [_entrant(_made(method)) for method in methods]
     labels = [entrant.label for entrant in found]
     twice = next((label for label in labels if labels.count(label) > 1), None)

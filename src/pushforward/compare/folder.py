@@ -32,9 +32,11 @@ def open_folder(folder: Path, settings: dict[str, Any], *, overwrite: bool) -> I
     lock = FolderLock(folder)
     try:
         _prepare(folder, settings, overwrite)
-        yield folder
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder / WORK, ignore_errors=True)
     finally:
-        shutil.rmtree(folder / WORK, ignore_errors=True)
         lock.release()
         with suppress(OSError):  # only what is empty goes, because nothing came of it
             (folder / RESULTS).rmdir()
@@ -51,11 +53,11 @@ def write_config(folder: Path, settings: dict[str, Any], more: dict[str, Any]) -
 
 
 def _prepare(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    strange = [entry.name for entry in folder.iterdir() if not _is_ours(entry)]
     before = _settings(folder)
-    if strange or (before is None and (folder / "config.yaml").exists()):
-        name = strange[0] if strange else "config.yaml"
-        raise StorageError(f"the folder {folder} holds other files ({name} ...); choose an empty or a new one.")
+    may_be = _is_a_beginning if before is None else _is_ours
+    strange = [entry.name for entry in folder.iterdir() if not may_be(entry)]
+    if strange:
+        raise StorageError(f"the folder {folder} holds other files ({strange[0]} ...); choose an empty or a new one.")
     if overwrite:
         _clear(folder)
     elif before is not None and before != settings:
@@ -87,6 +89,13 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
         for key in dict.fromkeys(different)
     ]
     return "; ".join(told)
+
+
+def _is_a_beginning(entry: Path) -> bool:
+    """Whether it is all that is left of a comparison that was killed before its config.yaml was written."""
+    if entry.name in (RESULTS, WORK):
+        return entry.is_dir() and not any(entry.iterdir())
+    return _is_ours(entry) and (entry.name.startswith(".") or entry.name == "features.safetensors")
 
 
 def _is_ours(entry: Path) -> bool:

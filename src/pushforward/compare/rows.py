@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushforward.condition import fit_condition, split_condition
+from pushforward.condition import Condition, fit_condition, split_condition
 from pushforward.data import Data, Schema, fit_schema, load_data, split_rows, take_rows
 from pushforward.data.checks import is_frame
 from pushforward.data.known import known_rows
@@ -88,7 +88,7 @@ def read_rows(
         warnings.simplefilter("ignore")  # said above
         schema = fit_schema(values)
     held, notes = _usable(train, held, schema, name)
-    _require_rows(train, held, given is not None)
+    _require_rows(train, held, notes, given is not None)
     held, fewer = _at_most(held, seed)
     groups_told = (None, "") if given is None else _shared_groups(source, given, group)
     overlap = _overlap(train, held, schema, groups_told)
@@ -171,8 +171,9 @@ def _usable(train: Data, held: Data, schema: Schema, name: Any) -> tuple[Data, l
     if is_frame(held.values) and is_frame(train.values):
         coder: Any = schema.coder
         columns = [column.name for column in coder.columns if column.name in held.values.columns]
-        known &= known_rows(held.values[columns], train.values)
-    schema.encode(some_rows(held, np.flatnonzero(known)).values)  # another kind or shape is refused here
+        known &= known_rows(held.values[columns], train.values) if held.values.columns.is_unique else True
+    usable = np.flatnonzero(known) if known.any() else np.arange(len(held))
+    schema.encode(some_rows(held, usable).values)  # another kind or shape is refused here
     known &= _of_known_classes(train, held, name)
     if known.all():
         return held, []
@@ -185,37 +186,46 @@ def _usable(train: Data, held: Data, schema: Schema, name: Any) -> tuple[Data, l
 def _of_known_classes(train: Data, held: Data, name: Any) -> NDArray[Any]:
     """True ``[n]`` for held-out rows of a class that is trained on; those that come without labels are left alone."""
     known: NDArray[Any] = np.ones(len(held), dtype=bool)
-    labels = split_condition(train, name)[1]
+    _, labels, source = split_condition(train, name)
     if labels is None:
         return known
-    classes = fit_condition(labels, None).values  # a single class is refused here
+    classes = fit_condition(labels, source)  # a single class is refused here
     theirs = split_condition(held, name)[1] if _place(train, name) is not None or _beside(held, name) else None
     if theirs is not None:
-        known = np.array([label in classes for label in theirs], dtype=bool)
-        _require_classes(set(theirs[known]), len(classes))
+        found = {label: _class_of(classes, label) for label in dict.fromkeys(theirs)}
+        known = np.array([found[label] is not None for label in theirs], dtype=bool)
+        _require_classes([number for number in set(found.values()) if number is not None], classes)
     return known
+
+
+def _class_of(classes: Condition, label: Any) -> int | None:
+    """The class number of a label; None where no such class is trained on."""
+    try:
+        return int(classes.codes([label]))
+    except DataError:
+        return None
 
 
 def _beside(held: Data, name: Any) -> bool:
     return array_named(held, name) is not None
 
 
-def _require_classes(seen: set[Any], classes: int) -> None:
+def _require_classes(seen: list[int], classes: Condition) -> None:
     """A conditional model draws all of its classes, so rows of one class are no reference for it."""
     if len(seen) == 1:
         raise DataError(
-            f"holdout: all rows are of the class {next(iter(seen))!r}, but {classes} classes are trained on. "
+            f"holdout: all rows are of the class {classes.values[seen[0]]!r}, but {len(classes.values)} classes are trained on. "
             "Fix: give held-out rows of every class."
         )
 
 
-def _require_rows(train: Data, held: Data, given: bool) -> None:
+def _require_rows(train: Data, held: Data, notes: list[str], given: bool) -> None:
     if len(held) >= FEWEST and len(train) >= FEWEST:
         return
     fix = "give more rows" if given else "give more rows, or hold out another share with validation="
     raise DataError(
         f"{len(train)} rows to train on and {len(held)} held-out rows are too few to compare methods; {FEWEST} of each are "
-        f"needed. Fix: {fix}."
+        f"needed{''.join(f' ({note})' for note in notes)}. Fix: {fix}."
     )
 
 
