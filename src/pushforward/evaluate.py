@@ -191,7 +191,10 @@ def _usable(model: Method, held: Data, training: TrainingRows, seed: int) -> tup
     """The rows to compare with, and what was done to them."""
     held, notes = _encodable(model, held, training)
     if len(held) < _FEWEST:
-        raise DataError(f"holdout: {len(held)} rows are too few to measure anything. Fix: give at least {_FEWEST}.")
+        told = f" ({notes[0]})" if notes else ""
+        raise DataError(
+            f"holdout: {len(held)} rows are too few to measure anything{told}. Fix: give at least {_FEWEST}."
+        )
     model.schema_.encode(held)  # another kind or shape is refused here
     _require_classes(model, held)
     if len(held) <= _MOST:
@@ -206,9 +209,11 @@ def _encodable(model: Method, held: Data, training: TrainingRows) -> tuple[Data,
         return held, []
     coder: Any = model.schema_.coder
     columns = [column.name for column in coder.columns if column.name in held.values.columns]
+    if not held.values.columns.is_unique:
+        return held, []  # refused when they are encoded
     known = known_rows(held.values[columns], training.rows.values)
-    if known.all():
-        return held, []
+    if known.all() or not known.any():
+        return held, []  # where no row is known, encoding says what is wrong with the first
     told = f"{int((~known).sum())} rows with categories or gaps that no training row has were left out"
     return _rows(held, np.flatnonzero(known)), [told]
 

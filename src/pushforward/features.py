@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -85,8 +85,8 @@ def features_for(
         ValueError: an unknown name, or features that need training rows or labels which are not there.
     """
     if callable(features):
-        return Features(_evaluating(features), feature_name(features), "features given by the user")
-    if features is not None and features not in _MAKERS:
+        return Features(features, feature_name(features), "features given by the user")
+    if features is not None and (not isinstance(features, str) or features not in _MAKERS):
         known = ", ".join(get_args(FeatureName))
         hint = nearest_name(str(features), _MAKERS)
         raise ValueError(f"features: {features!r} is not known.{hint} Known are {known}, and any callable.")
@@ -188,23 +188,6 @@ def _plain_labels(labels: np.ndarray) -> np.ndarray:
     return np.array([str(label) for label in labels.tolist()]) if labels.dtype == object else labels
 
 
-def _evaluating(features: FeatureMap) -> FeatureMap:
-    """A user's module in evaluation mode, and given back as it was."""
-    if not isinstance(features, nn.Module):
-        return features
-    net = features
-
-    def call(x: Tensor) -> Tensor:
-        training = net.training
-        net.eval()
-        try:
-            return cast(Tensor, net(x))
-        finally:
-            net.train(training)
-
-    return call
-
-
 # ---------------------------------------------------------------------- the classifier, kept in a file
 
 
@@ -236,6 +219,7 @@ def _packed(net: Classifier, key: str) -> bytes:
 
 def _read(path: Path, key: str, source: _Source) -> Classifier | None:
     """The classifier in the file; None where there is none, or it was trained on something else."""
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
@@ -247,7 +231,7 @@ def _read(path: Path, key: str, source: _Source) -> Classifier | None:
         with torch.random.fork_rng(devices=[]):
             net = Classifier.untrained(source.event_shape, _DIM, about["classes"])
         net.load_state_dict(load(content))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
         return None  # missing or damaged: it is only a cache
     net.accuracy = float(about["accuracy"])
     return net.requires_grad_(False).eval().to(source.device)

@@ -120,10 +120,10 @@ class Scene:
 
     @cached_property
     def to_train(self) -> Sides:
-        """Distances from samples and held rows to the nearest training row, ``[k]``; of fewer rows where the search is long."""
+        """Distances from samples and held rows to the nearest training row, ``[k]``; of some of them where the search is long."""
         flat = self.values.each(lambda x: feature_rows(x, None, name="rows"), "raw")
         queries = int(max(_FEWEST_QUERIES, _SEARCH_WORK / (2 * flat.train.numel())))
-        ours, theirs = (nearest(x[:queries], flat.train) for x in (flat.samples, flat.held))
+        ours, theirs = (nearest(take(x, queries, fixed_generator()), flat.train) for x in (flat.samples, flat.held))
         return replace(flat, samples=ours, held=theirs)
 
     @cached_property
