@@ -29,7 +29,7 @@ from pushforward.errors import (
 )
 from pushforward.evaluate import Evaluation, evaluate
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import DDPM, GAN, SQL, VAE, FlowMatching, GaussianMixture, NeuroSQL
+from pushforward.methods import DDPM, GAN, SIG, SQL, VAE, FlowMatching, GaussianMixture, NeuroSQL
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
@@ -54,6 +54,7 @@ __all__ = [
     "NotSupported",
     "PushforwardError",
     "Run",
+    "SIG",
     "SQL",
     "StorageError",
     "VAE",

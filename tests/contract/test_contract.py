@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "GAN": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "GaussianMixture": {"latent_dim": 2},
     "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "SIG": {"knots": 20, "iterations": 3},
     "VAE": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "SQL": {"latent_dim": 2, "basis": 4},
 }
@@ -151,7 +152,7 @@ def test_no_training_row_is_in_the_saved_file(name: str, tmp_path: Path) -> None
     for key, tensor in safetensors.torch.load_file(tmp_path / "m" / "model.safetensors").items():
         if tensor.dim() < 1 or tensor.numel() < x.shape[1] or not tensor.is_floating_point():
             continue
-        stored = tensor.flatten()[: tensor.numel() // x.shape[1] * x.shape[1]].reshape(-1, x.shape[1])
+        stored = tensor.float().flatten()[: tensor.numel() // x.shape[1] * x.shape[1]].reshape(-1, x.shape[1])
         gap = torch.cdist(stored, x).min()
         assert gap > 1e-3, f"{key} holds a training row"
 

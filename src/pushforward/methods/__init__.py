@@ -5,7 +5,8 @@ from pushforward.methods.flow_matching import FlowMatching
 from pushforward.methods.gan import GAN
 from pushforward.methods.gaussian_mixture import GaussianMixture
 from pushforward.methods.neurosql import NeuroSQL
+from pushforward.methods.sig import SIG
 from pushforward.methods.sql import SQL
 from pushforward.methods.vae import VAE
 
-__all__ = ["DDPM", "FlowMatching", "GAN", "GaussianMixture", "NeuroSQL", "SQL", "VAE"]
+__all__ = ["DDPM", "FlowMatching", "GAN", "GaussianMixture", "NeuroSQL", "SIG", "SQL", "VAE"]
