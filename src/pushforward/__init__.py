@@ -15,6 +15,7 @@ import gc as _gc
 _collecting = _gc.isenabled()
 _gc.disable()  # a full collection of torch's objects in the middle of the imports below costs more than they do
 
+from pushforward import diagnostics
 from pushforward.budget import Budget
 from pushforward.compare import Board, compare
 from pushforward.data import Data, describe, load_data
@@ -61,6 +62,7 @@ __all__ = [
     "cite",
     "compare",
     "describe",
+    "diagnostics",
     "evaluate",
     "find_method",
     "load",

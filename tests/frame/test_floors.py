@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2] / "src" / "pushforward"
 FLOORS: list[set[str]] = [
     {"errors", "budget", "folders", "world", "progress", "parameters"},
     {"maps", "laws", "residuals", "latent", "pairing", "mixtures", "denoising", "patches", "objectives", "solvers", "nets", "metrics"},
-    {"data", "run", "condition", "codes"},
+    {"data", "run", "condition", "codes", "diagnostics"},
     {"report"},  # draws a fitted model that it is handed; saving puts its pictures and card into the folder
     {"method", "saving"},
     {"methods"},
