@@ -74,7 +74,7 @@ def test_coordinates_are_eigenfunctions_of_unit_variance_under_the_stationary_la
     assert torch.allclose((psi * pi[:, None]).T @ psi, torch.eye(4).double(), atol=1e-8)
     assert torch.allclose(pi @ psi, torch.zeros(4).double(), atol=1e-8)
     kernel = torch.from_numpy(found.kernel.toarray()) / (found.density[:, None] * found.density)
-    walk = kernel / kernel.sum(1, keepdim=True)
+    walk = kernel.fill_diagonal_(0) / kernel.sum(1, keepdim=True)
     assert torch.allclose(walk @ psi, found.eigenvalues * psi, atol=1e-8)
 
 
@@ -109,17 +109,19 @@ def test_a_graph_of_two_parts_is_refused_or_joined() -> None:
     found = diffusion_map(x, 3, neighbours=20, disconnected="join")
     assert found.parts == 2
     first = found.coordinates[:, 0]
-    assert float(first[:120].std() + first[120:].std()) < 0.1 * float((first[:120].mean() - first[120:].mean()).abs())
+    assert float(first[:120].std() + first[120:].std()) < 0.2 * float((first[:120].mean() - first[120:].mean()).abs())
     assert bool(torch.isfinite(found.coordinates).all())
 
 
-def test_far_single_points_are_parts_of_their_own() -> None:
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(200, 2)))
-    x[0] = 1e3
-    with pytest.raises(ValueError, match="of 199, 1 points"):
-        diffusion_map(x, 2, neighbours=20)
-    found = diffusion_map(x, 2, neighbours=20, disconnected="join")
-    assert bool(torch.isfinite(found.coordinates).all())
+def test_a_far_point_takes_up_no_coordinate() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 2)))
+    alone = diffusion_map(x, 2, neighbours=30)
+    x[0] = torch.tensor([30.0, 0.0])
+    found = diffusion_map(x, 2, neighbours=30)
+    assert found.parts == 1
+    assert torch.allclose(found.eigenvalues, alone.eigenvalues, atol=0.01)
+    correlation = torch.corrcoef(torch.stack([found.coordinates[1:, 0], alone.coordinates[1:, 0]]))[0, 1]
+    assert abs(float(correlation)) > 0.97
 
 
 def test_copies_are_allowed() -> None:
@@ -133,21 +135,21 @@ def test_copies_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dim": 0}, "dim: must be from 1 to 38 for 40 points, got 0"),
-        ({"dim": 39}, "dim: must be from 1 to 38"),
+        ({"latent_dim": 0}, "latent_dim: must be from 1 to 38 for 40 points, got 0"),
+        ({"latent_dim": 39}, "latent_dim: must be from 1 to 38"),
         ({"neighbours": 40}, "neighbours: must be from 1 to 39 for 40 points, got 40"),
         ({"neighbours": 0}, "neighbours: must be from 1"),
         ({"bandwidth": 0.0}, "bandwidth: must be positive and finite, got 0.0"),
         ({"bandwidth": math.nan}, "bandwidth: must be positive"),
         ({"alpha": 1.5}, "alpha: must be from 0 to 1, got 1.5"),
-        ({"bandwidth": 1e-9}, "40 parts that no walk connects"),
-        ({"dim": 35, "bandwidth": 1e6}, "dim: the walk has only"),
+        ({"bandwidth": 1e-9}, "parts that no walk connects"),
+        ({"latent_dim": 35, "bandwidth": 1e6}, "latent_dim: the walk has only"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=message):
-        diffusion_map(x, **{"dim": 2, "neighbours": 10, **arguments})
+        diffusion_map(x, **{"latent_dim": 2, "neighbours": 10, **arguments})
 
 
 def test_points_that_are_all_equal_are_refused() -> None:

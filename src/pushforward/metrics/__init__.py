@@ -31,6 +31,7 @@ from pushforward.metrics.table_utility import (
     detection_auc,
     train_synthetic_test_real,
 )
+from pushforward.metrics.topology import HomologyMatch, Lifetimes, homology_match, lifetimes, stretch_ratio
 from pushforward.metrics.wasserstein import wasserstein2, wasserstein_ratio
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "ClassifierTest",
     "ColumnShapes",
     "DensityCoverage",
+    "HomologyMatch",
+    "Lifetimes",
     "Measurement",
     "MissingValues",
     "NearestRecords",
@@ -61,7 +64,9 @@ __all__ = [
     "frechet_from_moments",
     "frechet_infinite",
     "held_out_report",
+    "homology_match",
     "kid",
+    "lifetimes",
     "max_sliced_wasserstein",
     "mean_pixel_distance",
     "memorisation",
@@ -77,6 +82,7 @@ __all__ = [
     "sliced_wasserstein",
     "ssim",
     "table_quality",
+    "stretch_ratio",
     "train_classifier",
     "train_synthetic_test_real",
     "wasserstein2",

@@ -2,9 +2,9 @@
 
 Coifman, Lafon: Diffusion maps, Appl. Comput. Harmon. Anal. 21 (2006).
 
-    1.  K_ij = exp(-|x_i - x_j|^2 / 4 eps)  on the neighbour graph, symmetrised by the maximum
+    1.  K_ij = exp(-|x_i - x_j|^2 / 4 eps)  on the neighbour graph, symmetrised by the maximum;   no point is left out (`_kernel`)
     2.  q = K 1;   K_a = K / (q q')^alpha           alpha = 1: the Laplacian of the manifold, whatever the density of the points
-    3.  d = K_a 1;   S = D^-1/2 K_a D^-1/2          similar to the walk P = D^-1 K_a
+    3.  K_a,ii = 0;  d = K_a 1;   S = D^-1/2 K_a D^-1/2          similar to the walk P = D^-1 K_a
     4.  w, V = largest eigenpairs of S - s s',  s = sqrt(d) / |sqrt(d)|: the trivial eigenvector is known and taken out
     5.  psi = V / s                                 of unit variance under the stationary law d / sum(d)
     new point y:  psi_k(y) = (1 / w_k) sum_j p(y, x_j) psi_k(x_j)     (Nystroem)
@@ -31,12 +31,13 @@ Sparse = Any  # scipy.sparse.csr_matrix, which is imported where it is used
 _LEAST_WEIGHT = 1e-8
 """Smaller weights count as none: a walk would not take such a step, and parts that hang together by one are told apart."""
 _BRIDGE_WEIGHT = float(np.exp(-1.0))
-"""Of an edge that joins two parts, at most: that of points 2 sqrt(eps) apart."""
+"""Of an edge that joins two parts: that of points 2 sqrt(eps) apart, where all weights of a point sum to 1 or more."""
 _SCALE_SHARE = 4
 """The automatic bandwidth is taken from the neighbour at this share of those of the graph."""
 _DENSE_ROWS = 200
 """Up to here the eigenproblem is solved densely."""
 _LEAST_EIGENVALUE = 1e-3
+_RESTARTS, _TOLERANCE = 2000, 1e-10
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,18 @@ class DiffusionMap:
 
 def diffusion_map(
     x: Tensor,
-    dim: int,
+    latent_dim: int,
     *,
     neighbours: int = 64,
     bandwidth: float | None = None,
     alpha: float = 1.0,
     disconnected: Literal["refuse", "join"] = "refuse",
 ) -> DiffusionMap:
-    """The first ``dim`` non-trivial diffusion coordinates of points.
+    """The first ``latent_dim`` non-trivial diffusion coordinates of points.
 
     Args:
         x: points ``[n, d]``; equal ones are allowed.
-        dim: number of coordinates, at most ``n - 2``.
+        latent_dim: number of coordinates, at most ``n - 2``.
         neighbours: of each point in the graph, at most ``n - 1``.
         bandwidth: ``eps``; None takes that of `automatic_bandwidth`.
         alpha: power of the density that is divided out: 1 for the geometry alone, 0 for none.
@@ -110,7 +111,7 @@ def diffusion_map(
     Raises:
         ValueError: an argument is out of range, all points are equal, or the graph has several parts.
     """
-    _check(x, dim, neighbours, bandwidth, alpha)
+    _check(x, latent_dim, neighbours, bandwidth, alpha)
     index, squared = nearest_neighbours(x, neighbours)
     eps = automatic_bandwidth(squared) if bandwidth is None else float(bandwidth)
     kernel = _kernel(index, squared, eps)
@@ -119,9 +120,9 @@ def diffusion_map(
         raise ValueError(_several(labels, parts, neighbours, eps))
     kernel = _with_bridges(kernel, x, labels) if parts > 1 else kernel
     density = _row_sums(kernel) ** alpha
-    walk = _scaled(kernel, 1 / density)
+    walk = _without_diagonal(_scaled(kernel, 1 / density))
     degree = _row_sums(walk)
-    values, vectors = _leading(_scaled(walk, degree**-0.5), np.sqrt(degree), dim)
+    values, vectors = _leading(_scaled(walk, degree**-0.5), np.sqrt(degree), latent_dim)
     coordinates = vectors / np.sqrt(degree / degree.sum())[:, None]
     found = (torch.from_numpy(a).to(x.device) for a in (coordinates, values, degree / degree.sum(), density))
     psi, w, stationary, q = found
@@ -149,11 +150,15 @@ def automatic_bandwidth(squared: Tensor) -> float:
 
 
 def _kernel(index: Tensor, squared: Tensor, eps: float) -> Sparse:
-    """``exp(-|x_i - x_j|^2 / 4 eps)`` on the graph, symmetrised by the maximum, with unit diagonal."""
+    """``exp(-|x_i - x_j|^2 / 4 eps)`` on the graph, symmetrised by the maximum, with unit diagonal.
+
+    The weights of a point whose weights sum to less than 1 are raised in proportion, to the sum 1: it would take up a coordinate.
+    """
     from scipy.sparse import csr_matrix, identity
 
     n, k = index.shape
-    weights = torch.exp(-squared / (4 * eps)).cpu().numpy().ravel()
+    logs = -squared / (4 * eps)
+    weights = torch.exp(logs - logs.logsumexp(1, keepdim=True).clamp_max(0)).cpu().numpy().ravel()
     rows, columns = np.arange(n).repeat(k), index.cpu().numpy().ravel()
     kept = weights >= _LEAST_WEIGHT
     half = csr_matrix((weights[kept], (rows[kept], columns[kept])), shape=(n, n))
@@ -161,14 +166,11 @@ def _kernel(index: Tensor, squared: Tensor, eps: float) -> Sparse:
 
 
 def _with_bridges(kernel: Sparse, x: Tensor, labels: npt.NDArray[np.int64]) -> Sparse:
-    """The kernel with its parts joined by edges that weigh less than those that hold their ends in their own parts."""
+    """The kernel with its parts joined by edges that weigh less than those inside."""
     from scipy.sparse import csr_matrix
 
     rows, columns = bridges(x, labels)
-    hold = _row_sums(kernel) - 1
-    hold[hold < _LEAST_WEIGHT] = 1.0  # a point alone is held by nothing
-    weights = _BRIDGE_WEIGHT * np.minimum(1.0, np.minimum(hold[rows], hold[columns]))
-    added = csr_matrix((weights, (rows, columns)), shape=kernel.shape)
+    added = csr_matrix((np.full(len(rows), _BRIDGE_WEIGHT), (rows, columns)), shape=kernel.shape)
     return kernel.maximum(added).maximum(added.T).tocsr()
 
 
@@ -177,6 +179,13 @@ def _scaled(kernel: Sparse, factor: Array) -> Sparse:
     from scipy.sparse import diags
 
     return (diags(factor) @ kernel @ diags(factor)).tocsr()
+
+
+def _without_diagonal(kernel: Sparse) -> Sparse:
+    """A walk that never stays: one that stays at far points makes them coordinates of their own."""
+    from scipy.sparse import diags
+
+    return (kernel - diags(kernel.diagonal())).tocsr()
 
 
 def _row_sums(kernel: Sparse) -> Array:
@@ -190,8 +199,11 @@ def leading_eigenpairs(matrix: Sparse, trivial: Array, k: int) -> tuple[Array, A
         matrix: sparse ``[n, n]``, whose eigenvector ``trivial`` has eigenvalue 1.
         trivial: ``[n]``, of any length; it is taken out.
         k: how many.
+
+    Raises:
+        ValueError: the eigenvalues lie too near to each other and to 1.
     """
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     n, s = len(trivial), trivial / np.linalg.norm(trivial)
     if n <= max(_DENSE_ROWS, 2 * k + 2):
@@ -199,7 +211,20 @@ def leading_eigenpairs(matrix: Sparse, trivial: Array, k: int) -> tuple[Array, A
     else:
         rest = LinearOperator((n, n), matvec=lambda v: matrix @ v - 2 * s * (s @ v), dtype=np.float64)
         start = np.random.default_rng(0).normal(size=n)
-        values, vectors = eigsh(rest, k=k, which="LA", v0=start, ncv=min(n - 1, max(3 * k, 40)), maxiter=50 * n)
+        options = {
+            "which": "LA",
+            "v0": start,
+            "ncv": min(n - 1, max(3 * k, 40)),
+            "maxiter": _RESTARTS,
+            "tol": _TOLERANCE,
+        }
+        try:
+            values, vectors = eigsh(rest, k=k, **options)
+        except ArpackNoConvergence as error:
+            raise ValueError(
+                "x: parts of the neighbour graph hang together by almost nothing, so that the walk's slowest motions cannot be told "
+                "apart; raise neighbours or bandwidth."
+            ) from error
     order = np.argsort(-values)[:k]
     values, vectors = values[order], vectors[:, order]
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])
@@ -212,7 +237,7 @@ def _leading(matrix: Sparse, trivial: Array, k: int) -> tuple[Array, Array]:
     if values[-1] < _LEAST_EIGENVALUE:
         slow = int((values >= _LEAST_EIGENVALUE).sum())
         raise ValueError(
-            f"dim: the walk has only {slow} eigenvalues above {_LEAST_EIGENVALUE:g}, so the last of {k} coordinates are noise; "
+            f"latent_dim: the walk has only {slow} eigenvalues above {_LEAST_EIGENVALUE:g}, so the last of {k} coordinates are noise; "
             f"use at most {slow}."
         )
     return values, vectors
@@ -226,11 +251,11 @@ def _several(labels: npt.NDArray[np.int64], parts: int, neighbours: int, eps: fl
     )
 
 
-def _check(x: Tensor, dim: int, neighbours: int, bandwidth: float | None, alpha: float) -> None:
+def _check(x: Tensor, latent_dim: int, neighbours: int, bandwidth: float | None, alpha: float) -> None:
     if x.ndim != 2 or len(x) < 3:
         raise ValueError(f"x: at least 3 rows [n, d] are needed, got shape {list(x.shape)}.")
-    if not 1 <= dim <= len(x) - 2:
-        raise ValueError(f"dim: must be from 1 to {len(x) - 2} for {len(x)} points, got {dim}.")
+    if not 1 <= latent_dim <= len(x) - 2:
+        raise ValueError(f"latent_dim: must be from 1 to {len(x) - 2} for {len(x)} points, got {latent_dim}.")
     if not 1 <= neighbours <= len(x) - 1:
         raise ValueError(f"neighbours: must be from 1 to {len(x) - 1} for {len(x)} points, got {neighbours}.")
     if bandwidth is not None and not 0 < bandwidth < float("inf"):
