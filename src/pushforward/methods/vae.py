@@ -13,13 +13,15 @@ Model: ``x = g(z) + sigma e`` with ``z`` and ``e`` standard Gaussian, ``p`` numb
     6.      beta <- share of the budget spent / annealing, at most 1
     7.      weights <- Adam on  (p / 2) log sigma^2 + beta KL
     8.  weights <- their moving average;   sigma^2 <- as in 4, over all rows
-    9.  prior="mixture":  p(z) <- a mixture of Gaussians fitted to one code z as in 3 of each row   (1903.12436, section 4)
+    9.  prior="mixture":  p(z) <- a mixture of Gaussians fitted to the means mu of all rows, or, where samples have
+        the noise sigma e, to one code z as in 3 of each   (1903.12436, section 4)
     sample:  z ~ p(z)   x = g(z), and + sigma e for vectors and tables
 
 Departures from the papers (the first two and the fourth are measured in benchmarks/baselines_digits.py):
     * Codes are drawn from the mixture of step 9 and not from the Gaussian prior, which the codes of a trained encoder do not fill.
-    * The mixture is fitted to draws from the posterior and not to its means. A mixture on the means has smaller kernel and Frechet
-      distances on digits, but its samples lie nearer to training rows than other data do.
+    * Where samples have noise the mixture is fitted to draws from the posterior, which the model calls for. For images it is fitted
+      to the posterior's means: that has smaller kernel and Frechet distances on digits, but samples that are smoother, and so
+      lie nearer to training rows than other data do, and less recall.
     * The mixture has full covariances, as many components as held-out rows allow, and with labels components for each class.
     * Samples of images have no noise, which would be seen as grain, although the model has it: samples are too smooth instead.
     * The label goes to encoder and decoder as a one-hot vector.
