@@ -71,3 +71,18 @@ def test_rows_without_numbers_are_refused() -> None:
         metrics.kid(rows(60, 0), rows(60, 0))
     with pytest.raises(ValueError, match=r"x: its shape is \[\]"):
         metrics.energy_distance(torch.tensor(1.0), rows(60, 3))
+
+
+def test_permutation_p_value_counts_ties_whatever_they_round_to() -> None:
+    """Two values: relabellings with as many ones on the first side have equal discrepancies, and rounding must not part them."""
+    from scipy.stats import hypergeom
+
+    rng, n = torch.Generator().manual_seed(0), 60
+    for _ in range(5):
+        ones = torch.randint(2, (2 * n,), generator=rng)
+        rows = ones[:, None] * torch.tensor([1.0, 0.37, 2.0])
+        counts = torch.arange(2 * n + 1)
+        far = (2 * counts - ones.sum()).abs() >= (2 * ones[:n].sum() - ones.sum()).abs()
+        exact = float((hypergeom.pmf(counts.numpy(), 2 * n, int(ones.sum()), n) * far.numpy()).sum())
+        found = metrics.mmd_test(rows[:n], rows[n:], n_permutations=1999).p_value
+        assert abs(found - exact) < 4 * (exact * (1 - exact) / 2000) ** 0.5 + 1 / 2000

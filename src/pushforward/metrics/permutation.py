@@ -14,6 +14,7 @@ from pushforward.metrics.rows import FeatureMap, comparable, feature_name, featu
 
 _BANDWIDTH_ROWS = 2000
 _CHUNK = 1024
+_TIES = 32  # roundings of a kernel value by which equal discrepancies may differ
 
 
 class PermutationTest(NamedTuple):
@@ -57,7 +58,8 @@ def mmd_test(
     kernel = _gaussian(bandwidth)
     value, error = squared_discrepancy(pooled[: len(a)], pooled[len(a) :], kernel)
     values = _relabelled(pooled, len(a), kernel, n_permutations, rng)
-    p_value = float(1 + (values[1:] >= values[0]).sum()) / (1 + n_permutations)
+    as_large = values[1:] >= values[0] - _TIES * torch.finfo(pooled.dtype).eps
+    p_value = float(1 + as_large.sum()) / (1 + n_permutations)
     note = f"Gaussian kernel, bandwidth {bandwidth:.3g}, {n_permutations} permutations"
     interval = normal_interval(value, error)
     return PermutationTest(Measurement(value, *interval, min(len(a), len(b)), feature_name(features), note), p_value)
