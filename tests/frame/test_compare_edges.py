@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pushforward as pf
 from pushforward.compare import course
 from pushforward.compare.entrants import entrants_of
 from pushforward.compare.folder import open_folder
-from pushforward.compare.trial import outcome_of
+from pushforward.compare.trial import _timed_samples, outcome_of
 
 QUICK: dict[str, Any] = {
     "methods": [pf.GaussianMixture(components=1)],
@@ -114,3 +115,20 @@ def test_classes_may_be_written_as_text() -> None:
 def test_held_out_rows_that_do_not_fit_say_why(holdout: pd.DataFrame, told: str) -> None:
     with pytest.raises(pf.DataError, match=told):
         pf.compare(table(), holdout=holdout, condition="class", **QUICK)
+
+
+# ---------------------------------------------------------------------- what is timed
+
+
+def test_the_first_call_is_not_timed() -> None:
+    class Slow:
+        calls: ClassVar[list[int]] = []
+
+        def sample(self, n: int, *, seed: int) -> np.ndarray:
+            time.sleep(0.0 if self.calls else 0.5)
+            self.calls.append(n)
+            return np.zeros((n, 2))
+
+    samples, seconds = _timed_samples(Slow(), {"n": 7, "seed": 3})  # type: ignore[arg-type]
+    assert len(samples) == Slow.calls[-1] == 7
+    assert seconds < 0.4
