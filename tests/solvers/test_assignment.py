@@ -13,6 +13,7 @@ from torch import Tensor
 from oracles import PAIRINGS, Pairing, gaussian_w2_squared, noisy_images, random_covariance
 from pushforward.solvers import assign, assign_cost
 from pushforward.solvers import assignment_dense as dense
+from pushforward.solvers.assignment_gap import estimated_gap
 from pushforward.solvers.assignment_split import co_split, polish
 
 TIERS = {"dense": (10**6, 10**6), "sparse": (0, 10**6), "co-split": (0, 0)}
@@ -127,6 +128,8 @@ def test_large_tiers_at_a_prime_number_of_points() -> None:
     split = assign(x, y, exact_limit=100, sparse_limit=200, generator=seeded())
     assert split.method == "co-split"
     assert split.lower_bound is None
+    assert split.estimated_gap is not None
+    assert split.gap_error is not None
     assert is_permutation(split.permutation)
     sparse = assign(x, y, exact_limit=100, initial=split.permutation)
     assert sparse.method == "sparse"
@@ -134,6 +137,7 @@ def test_large_tiers_at_a_prime_number_of_points() -> None:
     assert sparse.lower_bound is not None
     assert sparse.lower_bound == pytest.approx(sparse.cost, rel=2e-6)
     assert sparse.cost <= split.cost <= 1.08 * sparse.cost
+    assert split.cost - sparse.cost <= split.estimated_gap + 3 * split.gap_error <= 0.3 * split.cost
 
 
 @pytest.mark.parametrize(("structure", "most"), [("a", 1.30), ("b3", 1.08), ("c2", 1.005)])
@@ -174,6 +178,32 @@ def test_co_split_and_polish_come_close() -> None:
     best = assign(x, y, exact_limit=100).cost
     found = polish(x, y, co_split(x, y, generator=seeded()), generator=seeded())
     assert pair_cost(x, y, found) <= 1.03 * best
+
+
+@pytest.mark.parametrize("structure", ["a", "b3", "c2"])
+def test_the_estimated_gap_holds_the_true_one(structure: str) -> None:
+    x, y = {
+        "a": lambda: gaussians(3000),
+        "b3": lambda: noisy_images(3000, 10, 1.0, seeded()),
+        "c2": lambda: noisy_images(3000, 2, 0.35, seeded()),
+    }[structure]()
+    best, poor = assign(x, y), torch.randperm(3000, generator=seeded())
+    found = assign(x, y, exact_limit=0, sparse_limit=0)
+    for permutation, cost in ((found.permutation, found.cost), (poor, pair_cost(x, y, poor))):
+        gap, error = estimated_gap(x - x.mean(0), y - y.mean(0), permutation, generator=seeded())
+        assert cost - best.cost <= gap + 4 * error
+        assert gap - 4 * error <= cost - 0.75 * best.cost
+    assert best.estimated_gap is None
+    assert assign(x, y, exact_limit=0, sparse_limit=0, estimate=False).estimated_gap is None
+
+
+def test_the_estimated_gap_in_closed_form() -> None:
+    """Well separated clusters: nearest neighbours are the optimum, so that the bound is tight."""
+    x = torch.arange(40.0)[:, None].expand(40, 3)
+    order = torch.randperm(40, generator=seeded())
+    gap, error = estimated_gap(x - x.mean(0), (x + 0.1 - x.mean(0))[order], order.argsort(), generator=seeded())
+    assert gap == pytest.approx(0, abs=1e-3)
+    assert error == 0
 
 
 def test_initial_is_never_made_worse() -> None:

@@ -30,6 +30,7 @@ from pushforward.solvers.assignment_dense import (
     solver_bytes,
     squared_distances,
 )
+from pushforward.solvers.assignment_gap import estimated_gap
 from pushforward.solvers.assignment_sparse import solve_sparse
 from pushforward.solvers.assignment_split import co_split, polish
 
@@ -51,8 +52,11 @@ class Assignment:
         cost: mean cost of the pairs, accumulated in float64.
         method: what found it: "sort", "lapjvh", "scipy", "sparse" or "co-split".
         lower_bound: no permutation has a lower mean cost than this (up to rounding): ``cost`` itself where the solver is
-            exact, the value of a feasible dual for "sparse", None for "co-split", which gives no bound.
+            exact, the value of a feasible dual for "sparse", None for "co-split", which proves no bound.
         seconds: wall time.
+        estimated_gap: for "co-split" an estimate of an upper bound on ``cost`` less the optimum, in units of the cost, made
+            from a sample of rows (``assignment_gap``); None where ``lower_bound`` says it, or none was asked for.
+        gap_error: its standard error.
     """
 
     permutation: Tensor
@@ -60,6 +64,8 @@ class Assignment:
     method: str
     lower_bound: float | None
     seconds: float
+    estimated_gap: float | None = None
+    gap_error: float | None = None
 
 
 def assign(
@@ -70,6 +76,7 @@ def assign(
     generator: torch.Generator | None = None,
     exact_limit: int = EXACT_LIMIT,
     sparse_limit: int = SPARSE_LIMIT,
+    estimate: bool = True,
 ) -> Assignment:
     """Pair the rows of ``x`` with the rows of ``y`` at the least mean squared Euclidean distance.
 
@@ -80,6 +87,7 @@ def assign(
         generator: source of the random starts of co-splitting and polish; without one every call takes the same.
         exact_limit: largest n solved on the dense matrix (8 n^2 bytes).
         sparse_limit: largest n solved on sparse candidates (about 500 n bytes, time of order n^2 d).
+        estimate: whether to estimate the gap above ``sparse_limit`` (some 5000 n d operations).
 
     Returns:
         The ``Assignment``. Its cost is never above that of ``initial``.
@@ -99,10 +107,11 @@ def assign(
         found = _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", 0.0)
     else:
         near = _normalised(x, scale), _normalised(y, scale)
-        found = _solve(*near, start, _cpu_generator(generator), exact_limit, sparse_limit)
+        found = _solve(*near, start, _cpu_generator(generator), exact_limit, sparse_limit, estimate)
     cost = _mean_cost(x, y, found.permutation)
     bound = None if found.gap is None else cost - scale**2 * max(0.0, found.gap)
-    return Assignment(found.permutation, cost, found.method, bound, time.perf_counter() - started)
+    gap, error = (None, None) if found.estimate is None else (scale**2 * part for part in found.estimate)
+    return Assignment(found.permutation, cost, found.method, bound, time.perf_counter() - started, gap, error)
 
 
 def assign_cost(cost: Points) -> Assignment:
@@ -134,15 +143,25 @@ def assign_cost(cost: Points) -> Assignment:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a tier found; its mean cost is at most ``gap`` above the optimum (in normalised units; None for unknown)."""
+    """What a tier found; its mean cost is at most ``gap`` above the optimum (in normalised units; None for unknown).
+
+    ``estimate`` is an estimate of such a gap and its standard error.
+    """
 
     permutation: Tensor
     method: str
     gap: float | None
+    estimate: tuple[float, float] | None = None
 
 
 def _solve(
-    x: Tensor, y: Tensor, start: Tensor | None, generator: torch.Generator, exact_limit: int, sparse_limit: int
+    x: Tensor,
+    y: Tensor,
+    start: Tensor | None,
+    generator: torch.Generator,
+    exact_limit: int,
+    sparse_limit: int,
+    estimate: bool,
 ) -> _Found:
     """Pick the tier by the number of points."""
     if len(x) <= exact_limit:
@@ -155,7 +174,9 @@ def _solve(
         return _Found(permutation, "sparse", gap)
     if start is None:
         start = co_split(x, y, generator=generator)
-    return _Found(polish(x, y, start, generator=generator, min_gain=MIN_GAIN), "co-split", None)
+    permutation = polish(x, y, start, generator=generator, min_gain=MIN_GAIN)
+    above = estimated_gap(x, y, permutation, generator=generator) if estimate else None
+    return _Found(permutation, "co-split", None, above)
 
 
 def _normalised(points: Tensor, scale: float) -> Tensor:
@@ -172,7 +193,7 @@ def _mean_cost(x: Tensor, y: Tensor, permutation: Tensor) -> float:
     """Mean squared distance of the pairs, a block of rows at a time; differences are as exact as x and y, sums in float64."""
     blocks = zip(x.split(COST_ROWS), permutation.split(COST_ROWS), strict=True)
     norms = (torch.linalg.vector_norm(a - y.index_select(0, p), dtype=torch.float64).item() for a, p in blocks)
-    return sum(norm**2 for norm in norms) / len(x)
+    return float(sum(norm**2 for norm in norms) / len(x))
 
 
 def _cpu_generator(generator: torch.Generator | None) -> torch.Generator:
