@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "SIG": {"knots": 20, "iterations": 3},
     "VAE": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "VDAE": {"latent_dim": 3, "neighbours": 16, "local": 8, "width": 8, "batch_size": 32},
     "SQL": {"latent_dim": 2, "basis": 4},
 }
 METHODS = sorted(pf.registry())

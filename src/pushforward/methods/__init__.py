@@ -8,5 +8,6 @@ from pushforward.methods.neurosql import NeuroSQL
 from pushforward.methods.sig import SIG
 from pushforward.methods.sql import SQL
 from pushforward.methods.vae import VAE
+from pushforward.methods.vdae import VDAE
 
-__all__ = ["DDPM", "FlowMatching", "GAN", "GaussianMixture", "NeuroSQL", "SIG", "SQL", "VAE"]
+__all__ = ["DDPM", "FlowMatching", "GAN", "GaussianMixture", "NeuroSQL", "SIG", "SQL", "VAE", "VDAE"]

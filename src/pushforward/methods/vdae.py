@@ -1,0 +1,341 @@
+"""VDAE: a variational network that learns one step of the random walk on the data manifold, and its inverse.
+
+Li, Lindenbaum, Cheng, Cloninger: Variational diffusion autoencoders with random walk sampling, arXiv 1905.12724 (ECCV 2020). Two other
+things have like names: the Delta-VAE on a manifold chosen by the user (Perez Rey), and score models with an encoder (Batzolis).
+
+No prior is chosen: diffusion maps find the shape of the data, and the latent space is theirs. The algorithm:
+
+    1.  psi_1 .. psi_n        diffusion coordinates of the rows    (solvers/spectral.py: sparse, alpha-normalised)
+    2.  P                     the doubly stochastic walk on the same kernel        (solvers/bistochastic.py)
+    3.  C_i                   (1/k) sum_j (psi_j - psi_i)(psi_j - psi_i)',   j the k neighbours of i
+    4.  repeat:  psi_theta <- Adam on  |psi_theta(x_i) - psi_i|^2                       (stage "embed")
+    5.  repeat:                                                                      (stage "walk")
+    6.      i <- a batch of rows;   z' <- psi_i + L_phi(psi_i) e          (q(z'|x) = N(psi(x), L_phi L_phi'))
+    7.      J <- the k rows nearest to z' in diffusion space
+    8.      s^2 <- mean over i, j in J(i) and numbers of (x_j - D(z'))^2
+    9.      weights <- Adam on  (p / 2) log s^2 + KL(q(z'|x_i) || N(psi_i, C_i))       (minus the bound of log p(x'|x))
+    sample, walk="anchored":  i ~ uniform, moved by P;  x = D(psi_i + L_phi(psi_i) e)
+            walk="single":    the same without the moves
+            walk="network":   from there, repeat  x <- D(z'), z' ~ q(. | x)                             (the paper)
+
+Departures from the paper and its code (benchmarks/vdae.py measures the first and the fourth):
+    * The anchored walk is the default. The stationary law of the paper's walk is not that of the data, and long walks leave the
+      manifold; the walk by P visits all rows equally often, exactly.
+    * Diffusion coordinates from the sparse eigenproblem, with density normalisation and without the trivial coordinate, and a network
+      fitted to them, instead of SpectralNet: exact, and in seconds.
+    * C_i is centred and averaged. The released code takes a sum of squares about the origin, which points away from a circle.
+    * The true divergence (a trace) instead of a sum of singular values, which is larger; 16 neighbours instead of 2.
+    * A Cholesky factor from the diffusion coordinates instead of eigenvectors by QR; the decoder's variance s^2 is learned.
+    * Adam on a cosine and averaged weights: usual care, not in the paper.
+
+When to use: data on a manifold whose shape matters (loops, spheres, motion, views) and is not known; walks through the data.
+When not: novelty matters. Samples are one local step away from a training row, so they lie near training rows by construction.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pushforward import nets
+from pushforward.codes import cosine, steps_in_epoch
+from pushforward.data import load_data
+from pushforward.laws import Law
+from pushforward.method import Method, Paper, TrainingSet
+from pushforward.objectives.same_mean import same_mean_divergence
+from pushforward.run import Run, checked_seed
+from pushforward.solvers.bistochastic import bistochastic, mixing_steps, second_eigenvalue, walk_table
+from pushforward.solvers.local_covariance import local_covariance
+from pushforward.solvers.neighbours import nearest_neighbours
+from pushforward.solvers.spectral import diffusion_map
+from pushforward.walks import CholeskyHead, DiffusionLaw
+
+_EMBED_SHARE = 0.3  # of the budget, for step 4
+_CANDIDATES = 4  # times k: the rows among which step 7 looks, the nearest ones to psi_i
+_LEAST_VARIANCE = 1e-6  # of the decoder, on data of variance about 1
+_FEWEST_STEPS, _MOST_STEPS = 2000, 20_000  # without a budget: 300 epochs, within these bounds
+
+
+class VDAE(Method):
+    """Diffusion maps with a variational step of the walk and its decoder (1905.12724).
+
+    Args:
+        latent_dim: number of diffusion coordinates (the paper takes 3 to 10).
+        neighbours: of a row in the graph of step 1; fewer where there are not so many rows.
+        local: neighbours ``k`` of steps 3 and 7; the paper's code takes 2.
+        bandwidth: ``eps`` of the kernel ``exp(-|x - y|^2 / 4 eps)``, on encoded rows; None chooses it.
+        alpha: power of the density that is divided out of the kernel: 1 for the geometry alone.
+        walk: of samples: ``"anchored"`` (on the training rows, by a doubly stochastic walk), ``"single"`` (one step from a training
+            row) or ``"network"`` (the paper's: decode, encode, step). Started from all rows alike, the first two have one law.
+        walk_steps: length of a sample's walk.
+        noise: whether samples have the decoder's noise; without it (the paper) they are means, nearer to the manifold than the data.
+        landmarks: most rows that are used, drawn at random; the spectral stage takes time of the square of their number.
+        width: channels (images) or a quarter of the hidden units of the networks.
+        learning_rate: of Adam; follows a cosine to zero in both stages.
+        batch_size: rows a step.
+        ema_decay: of the moving average of the weights that is used.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        title="Variational diffusion autoencoders with random walk sampling",
+        authors="Li and Lindenbaum and Cheng and Cloninger",
+        year=2019,
+        arxiv="1905.12724",
+        venue="ECCV 2020",
+    )
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "vector"})
+    law_type: ClassVar[type[Law]] = DiffusionLaw
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = 10,
+        neighbours: int = 64,
+        local: int = 16,
+        bandwidth: float | None = None,
+        alpha: float = 1.0,
+        walk: Literal["anchored", "single", "network"] = "anchored",
+        walk_steps: int = 20,
+        noise: bool = False,
+        landmarks: int = 20_000,
+        width: int = 64,
+        learning_rate: float = 2e-3,
+        batch_size: int = 128,
+        ema_decay: float = 0.995,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.neighbours = neighbours
+        self.local = local
+        self.bandwidth = bandwidth
+        self.alpha = alpha
+        self.walk: Literal["anchored", "single", "network"] = walk
+        self.walk_steps = walk_steps
+        self.noise = noise
+        self.landmarks = landmarks
+        self.width = width
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.ema_decay = ema_decay
+
+    @property
+    def codes_(self) -> Tensor:
+        """Diffusion coordinates ``[n, latent_dim]`` of the training rows, those of ``landmark_rows_``."""
+        self._require("encode")
+        return self.law_.get_buffer("codes")
+
+    @property
+    def landmark_rows_(self) -> np.ndarray:
+        """Row numbers ``[n]`` in the data of the training rows that were used (all of them up to ``landmarks``)."""
+        self._require("encode")
+        rows: np.ndarray = self.train_rows_[self.law_.get_buffer("rows").cpu().numpy()]
+        return rows
+
+    @property
+    def spectrum_(self) -> Tensor:
+        """Eigenvalues ``[latent_dim]`` of the walk on the data, without the trivial 1."""
+        self._require("encode")
+        return self.law_.get_buffer("spectrum")
+
+    def mixing_steps(self) -> int:
+        """Steps after which an anchored walk has forgotten where it began: ``ln 20 / (1 - w_2)`` of its own kernel."""
+        self._require("sample")
+        return mixing_steps(float(self.law_.get_buffer("second_eigenvalue")))
+
+    def walk_from(
+        self,
+        row: int = 0,
+        *,
+        steps: int = 31,
+        kind: Literal["anchored", "single", "network"] = "anchored",
+        seed: int = 0,
+    ) -> Any:
+        """A walk from one training row: ``steps + 1`` rows in the kind of the data, in order.
+
+        Args:
+            row: which of ``landmark_rows_`` to begin at.
+            steps: length of the walk.
+            kind: ``"anchored"``, ``"network"`` (the paper's) or ``"single"``, which stays where it began.
+            seed: equal seeds give equal walks.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        self._require("decode")
+        law = cast(DiffusionLaw, self.law_)
+        if not 0 <= row < len(law.codes) or steps < 0:
+            raise ValueError(
+                f"row, steps: from 0 to {len(law.codes) - 1}, and at least 0, are needed; got {row}, {steps}."
+            )
+        generator = torch.Generator(law.device).manual_seed(checked_seed(seed))
+        start = torch.tensor([row], device=law.device)
+        path = law.path(start, steps, kind, generator=generator)[:, 0]
+        return self._decoded(path, None if self.condition_ is None else law.code_labels[start].expand(len(path)))
+
+    def transition_log_prob(self, data_next: object, data: object) -> np.ndarray:
+        """Log-density ``[n]`` of one step of the walk from each row of ``data`` to that of ``data_next``, on the encoded scale.
+
+        A Monte-Carlo value: see `DiffusionLaw.transition_log_prob`.
+        """
+        self._require("decode")
+        x_next, x = self.schema_.encode(load_data(data_next).values), self.schema_.encode(load_data(data).values)
+        if len(x_next) != len(x):
+            raise ValueError(f"data_next: as many rows as in data are needed, got {len(x_next)} for {len(x)}.")
+        law = cast(DiffusionLaw, self.law_)
+        return law.transition_log_prob(x_next.to(law.device), x.to(law.device)).cpu().numpy()
+
+    # ------------------------------------------------------------------ the algorithm
+
+    def _fit(self, data: TrainingSet, run: Run) -> Law:
+        found = run.value("spectral", lambda: self._diffuse(data.x, run))
+        x, codes, near = data.x[found["rows"]], found["codes"], found["near"]
+        prior = run.value("covariance", lambda: _factors(codes, near[:, : self._local(len(codes))]))
+        law = self._build(data.event_shape, data.classes).to(run.device)
+        law.take(found, data.labels[found["rows"]] if data.labels is not None else None)
+        law.encoder = self._embedding(x, codes, run)
+        step = run.build("step", lambda: self._step_networks(data.event_shape))
+        step["factor"].scale = prior.square().sum(2).median(0).values.sqrt()  # of C_ii over rows
+        optimizer = run.track("walk adam", torch.optim.Adam(step.parameters(), lr=self.learning_rate, fused=True))
+        average = run.average("walk average", step, self.ema_decay)
+        rows, p = run.rows(len(x), self.batch_size), x[0].numel()
+        epoch = steps_in_epoch(len(x), self.batch_size)
+        for _ in run.loop("walk", default=self._default(len(x)), steps_per_epoch=epoch):
+            done = (run.fraction - _EMBED_SHARE) / (1 - _EMBED_SHARE)
+            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine(done)
+            i = next(rows)
+            factor = step["factor"](codes[i])
+            z = codes[i] + torch.einsum(
+                "nij,nj->ni", factor, torch.randn(codes[i].shape, generator=run.generator, device=x.device)
+            )
+            misfit = self._misfit(step["decoder"](z), z, i, x, codes, near)
+            divergence = same_mean_divergence(factor, prior[i]).mean()
+            run.step(optimizer, 0.5 * misfit.log() + divergence / p, misfit=misfit, divergence=divergence)
+
+        learned = average.module.requires_grad_(False).eval()
+        law.factor, law.decoder = learned.get_submodule("factor"), learned.get_submodule("decoder")
+        law.noise_variance = self._noise_variance(law, x, near, run)
+        return law
+
+    def _diffuse(self, x: Tensor, run: Run) -> dict[str, Tensor]:
+        """Steps 1 and 2, and the rows near each row in diffusion space."""
+        rows = torch.randperm(len(x), generator=run.generator, device=x.device)[: self.landmarks].sort().values
+        run.note(f"spectral stage: neighbours and diffusion map of {len(rows):,} rows")
+        neighbours = min(self.neighbours, len(rows) - 1)
+        found = diffusion_map(
+            x[rows].flatten(1),
+            self.latent_dim,
+            neighbours=neighbours,
+            bandwidth=self.bandwidth,
+            alpha=self.alpha,
+            disconnected="join",
+        )
+        walk = bistochastic(found.kernel)
+        columns, running = walk_table(walk)
+        codes = found.coordinates.float()
+        numbers = {
+            "second_eigenvalue": second_eigenvalue(walk),
+            "bandwidth": found.bandwidth,
+            "parts": float(found.parts),
+        }
+        return {
+            "rows": rows,
+            "codes": codes,
+            "near": nearest_neighbours(codes, min(_CANDIDATES * self.local, len(rows) - 1))[0],
+            "spectrum": found.eigenvalues,
+            "columns": torch.from_numpy(columns),
+            "running": torch.from_numpy(running),
+            **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
+        }
+
+    def _embedding(self, x: Tensor, codes: Tensor, run: Run) -> nn.Module:
+        """Step 4."""
+        net = run.build("encoder", lambda: nets.encoder(x.shape[1:], self.latent_dim, width=self.width))
+        optimizer = run.track("embed adam", torch.optim.Adam(net.parameters(), lr=self.learning_rate, fused=True))
+        average = run.average("embed average", net, self.ema_decay)
+        rows, epoch = run.rows(len(x), self.batch_size), steps_in_epoch(len(x), self.batch_size)
+        for _ in run.loop("embed", default=self._default(len(x)), steps_per_epoch=epoch, until=_EMBED_SHARE):
+            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine(run.fraction / _EMBED_SHARE)
+            i = next(rows)
+            run.step(optimizer, (net(x[i]) - codes[i]).square().mean())
+        return average.module.requires_grad_(False).eval()
+
+    def _misfit(self, made: Tensor, z: Tensor, i: Tensor, x: Tensor, codes: Tensor, near: Tensor) -> Tensor:
+        """Steps 7 and 8: mean squared distance of ``made`` ``[b, *event]`` to the rows nearest to their codes ``z`` ``[b, d]``."""
+        offered = torch.cat([i[:, None], near[i]], dim=1)
+        squared = (codes[offered] - z.detach()[:, None]).square().sum(2)
+        nearest = offered.gather(1, squared.topk(self._local(len(x)), dim=1, largest=False).indices)
+        return (x[nearest] - made[:, None]).square().mean().clamp_min(_LEAST_VARIANCE)
+
+    @torch.no_grad()
+    def _noise_variance(self, law: DiffusionLaw, x: Tensor, near: Tensor, run: Run) -> Tensor:
+        """``s^2`` of step 8 over all rows."""
+        parts = torch.arange(len(x), device=x.device).split(512)
+        drawn = ((i, law.draw(law.codes[i], run.generator)) for i in parts)
+        sums = [len(i) * self._misfit(law.decode(z), z, i, x, law.codes, near) for i, z in drawn]
+        return torch.stack(sums).sum() / len(x)
+
+    # ------------------------------------------------------------------ pieces
+
+    def _build(self, event_shape: tuple[int, ...], classes: int) -> DiffusionLaw:
+        with torch.random.fork_rng(devices=[]):
+            step = self._step_networks(event_shape)
+            return DiffusionLaw(
+                nets.encoder(event_shape, self.latent_dim, width=self.width),
+                step["factor"],
+                step["decoder"],
+                event_shape,
+                latent_dim=self.latent_dim,
+                kind=self.walk,
+                steps=self.walk_steps,
+                noise=self.noise,
+            )
+
+    def _step_networks(self, event_shape: tuple[int, ...]) -> nn.ModuleDict:
+        factor = CholeskyHead(self.latent_dim, 4 * self.width)
+        return nn.ModuleDict(
+            {"factor": factor, "decoder": nets.generator(self.latent_dim, event_shape, width=self.width)}
+        )
+
+    def _local(self, n: int) -> int:
+        return min(self.local, n - 1)
+
+    def _default(self, n: int) -> str:
+        """The budget where none is given."""
+        return f"{min(max(300 * steps_in_epoch(n, self.batch_size), _FEWEST_STEPS), _MOST_STEPS)} steps"
+
+    def _diagnose(self, law: Law, train: TrainingSet, held: Tensor, run: Run) -> list[str]:
+        parts = int(cast(DiffusionLaw, law).parts)
+        if parts == 1:
+            return []
+        return [
+            f"the neighbour graph of the data has {parts} parts; each was joined to its nearest one by a single edge. Walks cross "
+            "such an edge rarely. Samples are not affected; more neighbours may connect the parts."
+        ]
+
+    def _check(self, data: TrainingSet) -> None:
+        n = min(len(data.x), self.landmarks)
+        limits = {
+            "latent_dim": n - 2,
+            "neighbours": 10**6,
+            "local": 10**6,
+            "landmarks": 10**9,
+            "width": 10**6,
+            "batch_size": 10**9,
+        }
+        for name, most in limits.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: must be from 1 to {most} for {n} rows, got {getattr(self, name)}.")
+        if self.walk_steps < 0 or self.learning_rate <= 0:
+            raise ValueError(
+                f"walk_steps, learning_rate: must be at least 0 and positive, got {self.walk_steps}, {self.learning_rate}."
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.995.")
+
+
+def _factors(codes: Tensor, near: Tensor) -> Tensor:
+    """Step 3: Cholesky factors ``[n, d, d]`` of the local covariances of codes ``[n, d]``."""
+    factors: Tensor = torch.linalg.cholesky(local_covariance(codes.double(), near))
+    return factors.float()
