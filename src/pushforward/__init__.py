@@ -30,7 +30,7 @@ from pushforward.errors import (
 )
 from pushforward.evaluate import Evaluation, evaluate
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import DDPM, GAN, SIG, SQL, VAE, VDAE, FlowMatching, GaussianMixture, NeuroSQL
+from pushforward.methods import DDPM, GAN, GIS, SIG, SQL, VAE, VDAE, FlowMatching, GaussianMixture, NeuroSQL
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
@@ -47,6 +47,7 @@ __all__ = [
     "Evaluation",
     "FlowMatching",
     "GAN",
+    "GIS",
     "GaussianMixture",
     "Method",
     "ModelError",

@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "DDPM": {"steps": 5, "width": 8, "batch_size": 32},
     "FlowMatching": {"steps": 3, "width": 8, "batch_size": 32},
     "GAN": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "GIS": {"patience": 3},
     "GaussianMixture": {"latent_dim": 2},
     "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "SIG": {"knots": 20, "iterations": 3},

@@ -19,6 +19,7 @@ from pushforward.solvers.rational_quadratic import Spline, blend, slopes_of_knot
 _GROUPS = 256  # of sorted samples, that the kernel estimate takes together
 _TAIL_LEVELS = 9  # deciles of the data beyond the last knot
 _CHUNK = 2**24  # numbers at once
+_FEW = 30  # samples of a class
 _ROOT_HALF = math.sqrt(0.5)
 
 
@@ -46,6 +47,33 @@ def gaussianize(
     points = _quantiles(values, shares, levels)
     scores = _scores(points, values, shares, levels, bandwidth)
     return blend(_through(points, scores), inner, tails)
+
+
+def gaussianize_classes(
+    u: Tensor, classes: Tensor | None, count: int, *, bandwidth: float, inner: float, tails: float, knots: int | None
+) -> Spline:
+    """`gaussianize` for each class alone: knots ``[K, count, M]``; ``[K, M]`` where there are no classes.
+
+    Args:
+        u: samples ``[K, n]``.
+        classes: class numbers ``[n]``, or None.
+        count: number of classes; one of fewer than 30 samples gets the splines of all samples together.
+        bandwidth: as in `gaussianize`, like the others.
+        inner: pull towards the identity between the knots.
+        tails: pull towards the identity outside.
+        knots: number of knots; None takes the paper's rule for the mean size of a class.
+    """
+    knots = knots or knots_for(u.shape[-1] // count)
+
+    def fit(part: Tensor) -> Spline:
+        return gaussianize(part, bandwidth=bandwidth, inner=inner, tails=tails, knots=knots)
+
+    if classes is None:
+        return fit(u)
+    rows = [(classes == k).nonzero()[:, 0] for k in range(count)]
+    pooled = fit(u) if min(len(own) for own in rows) < _FEW else None
+    parts = [pooled if pooled is not None and len(own) < _FEW else fit(u[:, own]) for own in rows]
+    return Spline(*(torch.stack(part, dim=1) for part in zip(*parts, strict=True)))
 
 
 def knots_for(n: int) -> int:

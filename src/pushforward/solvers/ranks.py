@@ -41,6 +41,16 @@ def ranks(u: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(-1, order, places)
 
 
+def order_by_class(order: Tensor, classes: Tensor) -> Tensor:
+    """An order ``[..., n]`` with the places of class 0 first, and so on; each class keeps its order; ``classes`` ``[n]`` from 0."""
+    places = torch.arange(order.shape[-1], device=order.device)
+    keys = classes[order] * _PLACES + places
+    if keys.device.type != "cpu":
+        return order.gather(-1, torch.sort(keys, dim=-1).values % _PLACES)
+    keys.numpy().sort(axis=-1)
+    return order.gather(-1, keys % _PLACES)
+
+
 def _keys(values: np.ndarray) -> np.ndarray:
     """Integers that are ordered as the float32 values are, in the upper halves of int64; both zeros are equal."""
     bits = (values + np.float32(0)).view(np.int32)

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from pushforward.solvers.ranks import order_of
+from pushforward.solvers.ranks import order_by_class, order_of
 
 _FIRST = 0.5  # length of the first step, and
 _LONGEST = 1.0  # of any step, in the largest column's norm
@@ -31,6 +31,7 @@ def find_slices(
     generator: torch.Generator,
     target: Tensor | None = None,
     weights: Tensor | None = None,
+    classes: Tensor | None = None,
     start: Tensor | None = None,
 ) -> Tensor:
     """Orthonormal directions ``[B, d, count]`` of large max-K-sliced Wasserstein distance, for each of ``B`` problems.
@@ -42,13 +43,14 @@ def find_slices(
         generator: of the random first frames; on the device of ``x``.
         target: samples ``[B, n, d]`` of the other law; None is the standard Gaussian.
         weights: of the samples, ``[n]`` or ``[B, n]``, for the Gaussian target; None is equal weights.
+        classes: numbers from 0 ``[n]``: the samples of each class are compared with the Gaussian alone, along shared directions.
         start: first frames ``[B, d, count]``; None draws them uniformly.
 
     Raises:
         ValueError: shapes do not suit each other, or weights are given for two samples.
     """
     _check(x, count, target, weights)
-    ideal = _ideal(x, target, weights)
+    ideal = _ideal(x, target, weights, classes)
     frame = start if start is not None else random_frames(len(x), x.shape[2], count, generator).to(x)
     best, best_value = frame, x.new_full((len(x),), -torch.inf)
     before: tuple[Tensor, Tensor] | None = None
@@ -94,17 +96,22 @@ def gaussian_quantiles(n: int, device: torch.device) -> Tensor:
 
 
 class _Ideal(NamedTuple):
-    """What the samples are compared with: one of the three is given."""
+    """What the samples are compared with: one of the first three is given."""
 
     target: Tensor | None
     shares: Tensor | None
     quantiles: Tensor | None
+    classes: Tensor | None = None
 
 
-def _ideal(x: Tensor, target: Tensor | None, weights: Tensor | None) -> _Ideal:
-    shares = _shares(weights, x) if target is None else None
-    quantiles = gaussian_quantiles(x.shape[1], x.device).to(x) if target is None and shares is None else None
-    return _Ideal(target, shares, quantiles)
+def _ideal(x: Tensor, target: Tensor | None, weights: Tensor | None, classes: Tensor | None = None) -> _Ideal:
+    if target is not None:
+        return _Ideal(target, None, None)
+    shares = _shares(weights, x)
+    if shares is not None:
+        return _Ideal(None, shares, None)
+    sizes = torch.bincount(classes).tolist() if classes is not None else [x.shape[1]]
+    return _Ideal(None, None, torch.cat([gaussian_quantiles(size, x.device) for size in sizes]).to(x), classes)
 
 
 def _value_and_gradient(x: Tensor, ideal: _Ideal, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,6 +121,7 @@ def _value_and_gradient(x: Tensor, ideal: _Ideal, frame: Tensor) -> tuple[Tensor
         return _between_samples(x, ideal.target, u, frame.mT @ ideal.target.mT)
     order = order_of(u)
     if ideal.quantiles is not None:
+        order = order if ideal.classes is None else order_by_class(order, ideal.classes)
         gap = u - torch.empty_like(u).scatter_(-1, order, ideal.quantiles.expand_as(u))
         return gap.square().mean((1, 2)), (gap @ x).mT / u.shape[2]
     shares = cast(Tensor, ideal.shares)
