@@ -17,8 +17,8 @@ Model: ``x = T_L(... T_1(z))`` with ``z`` standard Gaussian. No gradients throug
 Departures from the paper (benchmarks/sig.py measures the first four):
     * Directions by Barzilai-Borwein steps with a closed-form gradient, 30 of them on some thousand rows, all patches at once; the paper's
       line search with automatic gradients takes 200 on all rows, one patch after the other.
-    * 100 knots a spline instead of 400, at most a quarter of the rows, stored as half-precision steps. The particles go through a layer
-      as it is stored, so that later layers see and undo its rounding.
+    * The square root of n, at most 100, knots a spline instead of 400, stored as half-precision steps: samples are as good, densities
+      overfit less. The particles go through a layer as it is stored, so that later layers see and undo its rounding.
     * Splines lead from particles to data; the paper fits the inverse. The particles are then moved without solving quadratics.
     * 25 layers a stage, not 100 or 200. A budget is spread over the stages: of layers by their number, of wall time by time.
     * Labels: a spline for each class along shared directions (in the authors' code, not in the paper).
@@ -51,6 +51,7 @@ _SEARCH_VALUES, _SEARCH_ROWS = 2**20, 4000  # values along slices, and rows, in 
 _QUANTILE_ROWS = 2**17  # particles that quantiles are taken of, others in every layer
 _AT_ONCE = {"cpu": 2**22}  # values that are sorted at once
 _ON_A_CARD = 2**27
+_FEWEST_KNOTS, _MOST_KNOTS = 16, 100
 _MOST_LEVELS = 4096
 _LOOKED_AT = 256  # images looked at for integer levels
 
@@ -146,7 +147,7 @@ class SIG(Method):
         layers: layers of a stage without a budget (colour images: of the stages in one channel, twice as many in the others); the
             paper has 100.
         hierarchy: whether images have stages of patches; without, all layers are on whole images, which is fit for `outlier_score`.
-        knots: of a spline, at most a quarter of the rows (of a class); the paper has 400.
+        knots: of a spline; None takes the square root of the number of rows (of a class), from 16 to 100; the paper has 400.
         oversampling: particles for every row (the paper's 6).
         iterations: evaluations in the search for directions; 0 leaves them random.
     """
@@ -166,7 +167,7 @@ class SIG(Method):
         *,
         layers: int = 25,
         hierarchy: bool = True,
-        knots: int = 100,
+        knots: int | None = None,
         oversampling: float = 6.0,
         iterations: int = 30,
     ) -> None:
@@ -211,7 +212,8 @@ class SIG(Method):
         shift = stage.draw_shift(generator)
         index = stage.index(shift)
         frame = self._directions(stage.patch.slices, data[0], particles[0], index, generator)
-        levels = _levels(min(self.knots, max(4, data[0].shape[1] // stage.classes // 4)), data[0].device)
+        knots = self.knots or min(max(math.isqrt(data[0].shape[1] // stage.classes), _FEWEST_KNOTS), _MOST_KNOTS)
+        levels = _levels(knots, data[0].device)
         seen = _every(particles, _QUANTILE_ROWS, generator)
         source, target = (_quantiles(*rows, stage.classes, index, frame, levels) for rows in (seen, data))
         distance = torch.trapezoid((source - target).square().mean((0, 1, 2)), levels)
@@ -233,7 +235,7 @@ class SIG(Method):
     def _check(self, data: TrainingSet) -> None:
         limits = {
             "layers": (self.layers, 1, 10**5),
-            "knots": (self.knots, 4, 10**4),
+            "knots": (self.knots if self.knots is not None else 4, 4, 10**4),
             "oversampling": (self.oversampling, 0.5, 1000),
             "iterations": (self.iterations, 0, 10**4),
         }

@@ -1,0 +1,182 @@
+"""SIG: closed forms in low dimension, digits against its own ablations, labels, memory, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward import patches
+from pushforward.methods.sig import SlicedLaw, level_of
+from pushforward.metrics import frechet_distance
+from pushforward.solvers.rational_quadratic import Spline
+from pushforward.solvers.slices import random_frames
+
+QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
+COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.5]])
+
+
+def gaussian(n: int = 3000, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).multivariate_normal([1.0, -2.0], COVARIANCE, n)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    images = np.asarray(pf.load_data("digits").values).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[order[:1437]], images[order[1437:]]
+
+
+@pytest.fixture(scope="module")
+def on_a_gaussian() -> pf.SIG:
+    return pf.SIG(layers=10, knots=30).fit(gaussian(), run=pf.Run(validation=0, **QUIET))
+
+
+def test_a_gaussian_comes_out_as_it_is(on_a_gaussian: pf.SIG) -> None:
+    new = on_a_gaussian.sample(20_000, seed=0)
+    assert np.abs(new.mean(0) - [1.0, -2.0]).max() < 0.06
+    assert np.abs(np.cov(new.T) - COVARIANCE).max() < 0.06
+
+
+def test_its_density_is_one_and_near_the_truth(on_a_gaussian: pf.SIG) -> None:
+    held = gaussian(2000, seed=1)
+    scale = np.log(gaussian().std(0)).sum()  # log_prob is that of standardised rows
+    centred = held - [1.0, -2.0]
+    truth = -0.5 * np.einsum("ni,ij,nj->n", centred, np.linalg.inv(COVARIANCE), centred) - np.log(2 * np.pi)
+    truth -= 0.5 * np.log(np.linalg.det(COVARIANCE))
+    assert abs((on_a_gaussian.log_prob(held) - scale - truth).mean()) < 0.1
+    axis = torch.linspace(-6, 6, 301)
+    grid = torch.cartesian_prod(axis, axis)
+    assert float(on_a_gaussian.law_.log_prob(grid).exp().sum()) * 0.04**2 == pytest.approx(1, abs=0.01)
+
+
+def test_codes_lead_back_to_their_rows(on_a_gaussian: pf.SIG) -> None:
+    rows = gaussian(200, seed=2)
+    assert np.abs(on_a_gaussian.reconstruct(rows) - rows).max() < 1e-3
+    codes = on_a_gaussian.encode(rows)
+    assert codes.shape == (200, 2)
+    assert np.abs(np.cov(codes.T) - np.eye(2)).max() < 0.3
+
+
+def test_outliers_score_higher(on_a_gaussian: pf.SIG) -> None:
+    assert on_a_gaussian.outlier_score([[1.0, -4.5]])[0] > np.quantile(on_a_gaussian.outlier_score(gaussian(500)), 0.99)
+
+
+def test_digits_need_directions_patches_and_many_particles(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    """The acceptance test with 8 instead of 40 layers a stage; benchmarks/sig.py has all of it."""
+    train, test = digits
+    held = torch.as_tensor(test).flatten(1).float()
+
+    def distance(**changes: Any) -> float:
+        model = pf.SIG(**{"layers": 8, **changes}).fit(train, run=pf.Run(validation=0, **QUIET))
+        samples = torch.as_tensor(model.sample(1437, seed=0)).flatten(1).float()
+        return frechet_distance(samples, held, min_rows=2).value
+
+    ours = distance()
+    assert ours < 40
+    assert distance(iterations=0) > 1.3 * ours
+    assert distance(layers=56, hierarchy=False) > 1.2 * ours
+    assert distance(oversampling=1.0) > 1.05 * ours
+
+
+def test_classes_are_made_by_splines_of_their_own() -> None:
+    images = np.random.default_rng(0).integers(0, 40, (300, 4, 4)).astype(np.uint8)
+    labels = np.repeat(["low", "high", "middle"], 100)
+    images[labels == "high"] += 200
+    images[labels == "middle"] += 100
+    model = pf.SIG(layers=4).fit(images, condition=labels, run=pf.Run(validation=0, **QUIET))
+    for label, mean in (("low", 20), ("middle", 120), ("high", 220)):
+        assert abs(model.sample(300, seed=0, condition=label).mean() - mean) < 15
+    shares = np.sort(model.sample(900, seed=0).mean((1, 2)))
+    assert abs(shares[:300].mean() - 20) < 15
+    assert abs(shares[600:].mean() - 220) < 15
+    law, x = model.law_, model.schema_.encode(images[:5])
+    given = torch.stack([law.log_prob(x, torch.full((5,), c)) for c in range(3)])
+    torch.testing.assert_close(law.log_prob(x), given.logsumexp(0) - np.log(3))
+
+
+def test_whole_numbers_are_spread_over_their_level() -> None:
+    assert level_of(torch.randint(0, 17, (50, 1, 4, 4)).float() / 8 - 1) == pytest.approx(1 / 8)
+    assert level_of(torch.randn(50, 1, 4, 4)) == 0.0
+    assert level_of(torch.tensor([0.0, 0.1, 0.75]).repeat(16).reshape(3, 1, 4, 4)) == 0.0
+
+
+def test_a_budget_of_steps_is_spread_over_the_stages() -> None:
+    images = np.random.default_rng(0).random((40, 6, 6)).astype(np.float32)
+    model = pf.SIG(knots=8, iterations=2).fit(images, budget="10 steps", run=pf.Run(**QUIET))
+    assert [record["patch"] for record in model.history_] == [6, 6, 5, 5, 4, 4, 3, 3, 2, 2]
+    assert [len(stage) for stage in model.law_] == [2, 2, 2, 2, 2]
+    assert all(record["loss"] >= 0 for record in model.history_)
+
+
+def test_a_wall_budget_reaches_the_small_patches() -> None:
+    images = np.random.default_rng(0).random((40, 6, 6)).astype(np.float32)
+    model = pf.SIG(knots=8, iterations=2).fit(images, budget="2s", run=pf.Run(**QUIET))
+    counts = torch.tensor([len(stage) for stage in model.law_])
+    assert int(counts.min()) > 0
+    assert [record["patch"] for record in model.history_] == sorted((r["patch"] for r in model.history_), reverse=True)
+
+
+class Stopped(Exception):
+    """The test's own end of a run."""
+
+
+@pytest.mark.parametrize("after", [1, 7])
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_killed_run_goes_on_bitwise(after: int, classes: bool, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (40, 5, 6)).astype(np.uint8)
+    labels = np.arange(40) % 2 if classes else None
+    seen: list[Any] = []
+
+    def stop(record: dict[str, Any]) -> None:
+        seen.append(record)
+        if len(seen) == after + 2:
+            raise Stopped
+
+    def fit(**run: Any) -> pf.SIG:
+        model = pf.SIG(knots=8, iterations=3)
+        return model.fit(images, condition=labels, budget="12 steps", run=pf.Run(**QUIET, **run))
+
+    whole = fit()
+    with pytest.raises(Stopped):
+        fit(out=tmp_path / "r", checkpoint_every=0, callback=stop)
+    again = fit(out=tmp_path / "r", checkpoint_every=0, resume=True)
+    assert np.array_equal(whole.sample(50, seed=0), again.sample(50, seed=0))
+    assert len(again.history_) == 12
+
+
+def test_layers_move_many_columns_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(spline: Spline, u: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        sizes.append(u.numel())
+        return u
+
+    monkeypatch.setattr(patches, "values", counted)
+    stage = patches.PatchLayers((1, 28, 28), patches.Patch(1, 2, 2, 4, 1))
+    knots = torch.randn(196, 4, 1, 5).sort(-1).values
+    frame = random_frames(196, 4, 4, torch.Generator().manual_seed(0))
+    columns = torch.randn(784, 3000)
+    kept = columns.clone()
+    stage.add((1, 1), frame, Spline(knots, knots, knots)).move_(columns, None)
+    assert sum(sizes) == 784 * 3000
+    assert max(sizes) <= 2**18
+    torch.testing.assert_close(columns, kept)  # a spline that does nothing moves nothing
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("layers", 0), ("knots", 3), ("oversampling", 0.0), ("iterations", -1)]
+)
+def test_arguments_out_of_range(argument: str, value: float) -> None:
+    with pytest.raises(ValueError, match=argument):
+        pf.SIG(**{argument: value}).fit(gaussian(50), run=pf.Run(**QUIET))
+
+
+def test_a_law_of_classes_asks_for_them() -> None:
+    law = SlicedLaw((1, 4, 4), [], 2)
+    with pytest.raises(ValueError, match="labels"):
+        law.decode(torch.zeros(1, 16))
