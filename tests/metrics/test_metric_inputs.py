@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -86,3 +88,12 @@ def test_permutation_p_value_counts_ties_whatever_they_round_to() -> None:
         exact = float((hypergeom.pmf(counts.numpy(), 2 * n, int(ones.sum()), n) * far.numpy()).sum())
         found = metrics.mmd_test(rows[:n], rows[n:], n_permutations=1999).p_value
         assert abs(found - exact) < 4 * (exact * (1 - exact) / 2000) ** 0.5 + 1 / 2000
+
+
+def test_no_error_on_the_test_rows_is_no_certainty() -> None:
+    """Where neither model is wrong, the difference of their scores has the width that so few test rows leave."""
+    kind = np.arange(60) % 2
+    frame = pd.DataFrame({"size": kind + np.linspace(0, 0.5, 60), "kind": np.where(kind == 0, "a", "b")})
+    found = metrics.train_synthetic_test_real(frame, frame, frame, "kind").forest
+    assert found.difference.value == 0
+    assert found.difference.low == -found.difference.high == pytest.approx(-3 / 30)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from pushforward.errors import nearest_name
-from pushforward.metrics.measurement import Z95, Measurement, fixed_generator, normal_interval
+from pushforward.metrics.measurement import Z95, Measurement, fixed_generator
 from pushforward.metrics.table import Floats, Integers, Pool, pool
 
 if TYPE_CHECKING:
@@ -263,12 +263,14 @@ def _transfer(model: _Model, design: _Design, y: Floats, n_classes: int, rows: t
     ours, best = (_tested(model, design, y, n_classes, train, held) for train in (drawn, real))
     kind, n = "AUC" if n_classes else "R2", len(held)
     gap = _Score(ours.value - best.value, ours.influence - best.influence, ours.limit)
-    low, high = normal_interval(gap.value, math.sqrt(_variance(gap)))
+    margin = Z95 * math.sqrt(_variance(gap)) or 3 / gap.limit  # where neither was wrong, the rule of three again
     notes = (f"{kind}, trained on {len(drawn)} samples", f"{kind}, trained on {len(real)} real rows")
     return Transfer(
         _measured(ours.value, _variance(ours), ours.limit, n, model.features, notes[0]),
         _measured(best.value, _variance(best), best.limit, n, model.features, notes[1]),
-        Measurement(gap.value, low, high, n, model.features, f"{notes[0]} minus {notes[1]}"),
+        Measurement(
+            gap.value, gap.value - margin, gap.value + margin, n, model.features, f"{notes[0]} minus {notes[1]}"
+        ),
     )
 
 
