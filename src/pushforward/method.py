@@ -393,9 +393,9 @@ class Method(ABC):
         return score.cpu().numpy()
 
     def log_prob(self, data: object) -> np.ndarray:
-        """Log-density ``[n]`` of rows, on the encoded scale of the schema (natural logarithm)."""
+        """Log-density ``[n]`` of rows, on the encoded scale of the schema (natural logarithm); of all classes together."""
         self._require("log_prob")
-        x, _ = self._encoded(data, None)
+        x = self.schema_.encode(load_data(data).values).to(self.law_.device)
         with torch.no_grad():
             value: Tensor = self.law_.log_prob(x)  # type: ignore[operator]
         return value.cpu().numpy()
