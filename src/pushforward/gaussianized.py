@@ -113,9 +113,10 @@ class Gaussianized(Law):
 
         The rank of the outlier score among the scores of rows that no map was fitted to, those of every map by that map.
         """
-        below = torch.searchsorted(self.calibration, self.outlier_score(x, labels).contiguous())
-        above: Tensor = 1 + len(self.calibration) - below
-        return above / (1 + len(self.calibration))
+        m = len(self.calibration)
+        below: Tensor = torch.searchsorted(self.calibration, self.outlier_score(x, labels).contiguous())
+        share: Tensor = (1 + m - below) / (1 + m)
+        return share
 
     # ------------------------------------------------------------------ one of the maps
 

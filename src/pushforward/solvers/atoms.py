@@ -8,7 +8,7 @@ from torch import Tensor
 from pushforward.solvers.ranks import sort_values
 
 _SHARE = 0.01  # of the rows that have the same value makes the value an atom
-_LEAST, _MOST = 0.02, 0.5  # width of the noise
+_LEAST, _MOST = 0.05, 0.5  # width of the noise
 _SINGULAR, _NOISE = 1e-6, 0.01
 
 
@@ -16,7 +16,7 @@ def spread_atoms(x: Tensor, *, generator: torch.Generator) -> Tensor:
     """Rows ``[n, d]`` of variance 1 with noise in every column where a value is met in 1 % of the rows (and at least three).
 
     The noise is uniform over the smallest distance of two values in the column, so that whole numbers are still told apart by
-    rounding, but at least 0.02 and at most 0.5 wide. Where columns depend linearly on each other (and there are more rows than
+    rounding, but at least 0.05 and at most 0.5 wide. Where columns depend linearly on each other (and there are more rows than
     columns) all columns get Gaussian noise of standard deviation 0.01: a density needs a little width in every direction.
     """
     width = _widths(sort_values(x.mT))
