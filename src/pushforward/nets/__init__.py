@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from pushforward.nets.constraints import (
+    FullSort,
+    GradientBounded,
+    GradientNormalised,
+    MaxMin,
+    clip_weights,
+    sorting_critic,
+    spectral_normalised,
+)
 from pushforward.nets.critics import ACTIVATIONS, SMOOTH, conv_critic, critic, mlp_critic
 from pushforward.nets.dcgan import DCCritic, DCGenerator, gan_critic, gan_generator
 from pushforward.nets.ema import EMA
@@ -20,12 +29,17 @@ __all__ = [
     "ConvGenerator",
     "DCCritic",
     "DCGenerator",
+    "FullSort",
+    "GradientBounded",
+    "GradientNormalised",
     "Joined",
+    "MaxMin",
     "RandomFeatures",
     "Rescale",
     "SMOOTH",
     "TimedMLP",
     "UNet",
+    "clip_weights",
     "conv_critic",
     "critic",
     "gan_critic",
@@ -38,5 +52,7 @@ __all__ = [
     "mlp",
     "mlp_critic",
     "random_features",
+    "sorting_critic",
+    "spectral_normalised",
     "timed_network",
 ]
