@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import pushforward as pf
 from pushforward.compare import course
@@ -132,3 +133,16 @@ def test_the_first_call_is_not_timed() -> None:
     samples, seconds = _timed_samples(Slow(), {"n": 7, "seed": 3})  # type: ignore[arg-type]
     assert len(samples) == Slow.calls[-1] == 7
     assert seconds < 0.4
+
+
+# ---------------------------------------------------------------------- what is shown
+
+
+def test_the_picture_of_held_out_rows_is_not_that_of_one_class(tmp_path: Path) -> None:
+    """Folders of pictures are sorted by class: the first held-out rows are all alike."""
+    rng = np.random.default_rng(0)
+    shades = np.repeat([60, 190], 200)[:, None, None] + rng.integers(0, 5, (400, 6, 6))
+    pf.compare(shades.astype(np.uint8), out=tmp_path / "out", **QUICK)
+    picture = np.asarray(Image.open(tmp_path / "out" / "results" / "reference.png").convert("L"))
+    dark, light = (np.mean((picture >= low) & (picture < low + 5)) for low in (60, 190))
+    assert 0.2 < dark / (dark + light) < 0.8

@@ -11,7 +11,7 @@ import torch
 
 from pushforward.compare.handover import read_data
 from pushforward.compare.results import REFERENCE, Result
-from pushforward.compare.rows import Rows, some_rows
+from pushforward.compare.rows import Rows, in_random_order, some_rows
 from pushforward.compare.views import Plane, write_picture
 from pushforward.data import Data
 from pushforward.features import FeatureName, features_for
@@ -37,17 +37,17 @@ class Judge:
         self.rows, self.seed, self.device = rows, seed, device
         labelled = replace(rows.train, labels=rows.labels)
         self.features = features_for(labelled, rows.schema, features=features, seed=seed, device=device, cache=cache)
-        self._plane = Plane.of(rows)
+        self._plane = Plane.of(rows, seed)
 
     def reference(self, picture: Path) -> Result:
         """Training rows in the place of samples: the numbers of the right law, where every sample is a copy.
 
-        Its picture and its points are those of the held-out rows.
+        Its picture and its points are those of held-out rows in random order: files are often sorted by class.
         """
         order = np.random.default_rng(self.seed).permutation(len(self.rows.train))
         picked = some_rows(self.rows.train, np.sort(order[: len(self.rows.held)]))
         found, unmeasured = self._score(picked, None)
-        held = self.rows.held.values
+        held = in_random_order(self.rows.held, self.seed).values
         points, name = self._plane.points(held), write_picture(held, self.rows.schema, picture)
         return Result(REFERENCE, self.seed, metrics=found, unmeasured=unmeasured, plane=points, picture=name)
 

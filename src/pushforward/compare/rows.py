@@ -106,6 +106,11 @@ def some_rows(data: Data, index: NDArray[Any]) -> Data:
     return replace(data, values=picked.values, labels=picked.labels, arrays=picked.arrays)
 
 
+def in_random_order(data: Data, seed: int) -> Data:
+    """All rows of the data."""
+    return some_rows(data, np.random.default_rng(seed).permutation(len(data)))
+
+
 # ---------------------------------------------------------------------- names, split
 
 

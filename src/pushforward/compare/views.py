@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pushforward.compare.rows import Rows, in_random_order
 from pushforward.folders import write_atomically
 
 if TYPE_CHECKING:
-    from pushforward.compare.rows import Rows
     from pushforward.data import Schema
 
 _TILES, _COLUMNS = 24, 6
@@ -45,11 +45,12 @@ class Plane:
     axes: Tensor | None
 
     @staticmethod
-    def of(rows: Rows) -> Plane:
-        """The plane for these rows."""
+    def of(rows: Rows, seed: int) -> Plane:
+        """The plane for these rows, of a random part of them where they are many."""
         if rows.schema.kind == "image":
             return Plane(rows.schema, None, None)
-        x = rows.schema.encode(rows.held.values)[:_AXES_ROWS].flatten(1).double()
+        some = in_random_order(rows.held, seed).values[:_AXES_ROWS]
+        x = rows.schema.encode(some).flatten(1).double()
         centre = x.mean(0)
         axes = torch.linalg.svd(x - centre, full_matrices=False)[2][:2].T
         signs = torch.where(axes.sum(0) < 0, -1.0, 1.0)
