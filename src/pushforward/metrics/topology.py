@@ -95,16 +95,14 @@ def homology_match(
 
     Args:
         samples: ``[n, *event_shape]``.
-        data: ``[m, *event_shape]``; the larger of the two clouds is thinned at random to the size of the smaller one.
+        data: ``[m, *event_shape]``.
         dim: of the holes: 0 parts, 1 loops, 2 voids.
-        points: landmarks of either.
+        points: landmarks of either; as many of both as the smaller one has rows, at most.
         features: maps rows to vectors; None takes the values.
         seed: of the landmarks.
     """
-    n = min(len(samples), len(data))
-    generator = torch.Generator().manual_seed(seed)
-    thinned = [x[torch.randperm(len(x), generator=generator)[:n].to(x.device)] for x in (samples, data)]
-    mine, theirs = (lifetimes(x, most_dim=dim, points=points, features=features, seed=seed) for x in thinned)
+    n = min(points, len(samples), len(data))
+    mine, theirs = (lifetimes(x, most_dim=dim, points=n, features=features, seed=seed) for x in (samples, data))
     top, known = mine.top(dim), theirs.top(dim)
     least = _SHARE * known
     return HomologyMatch(
@@ -166,4 +164,6 @@ def _diagrams(points: Tensor, most_dim: int) -> list[Tensor]:
     ripser = find_ripser()
     if ripser is None:
         raise ImportError("persistent homology needs ripser: pip install 'pushforward[topology]'.")
-    return [torch.from_numpy(diagram) for diagram in ripser(points.cpu().numpy(), maxdim=most_dim)["dgms"]]
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy()
+    found = ripser(distances, maxdim=most_dim, distance_matrix=True)["dgms"]
+    return [torch.from_numpy(diagram) for diagram in found]

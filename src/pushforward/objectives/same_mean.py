@@ -16,6 +16,6 @@ def same_mean_divergence(factor: Tensor, other: Tensor) -> Tensor:
     Returns:
         ``[n]``, in nats.
     """
-    ratio = torch.linalg.solve_triangular(other, factor, upper=False)
+    ratio: Tensor = torch.linalg.solve_triangular(other, factor, upper=False)
     trace = ratio.square().sum((1, 2)) - factor.shape[-1]
     return 0.5 * trace - ratio.diagonal(dim1=1, dim2=2).log().sum(1)
