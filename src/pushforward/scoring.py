@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NO_TRAIN = "the training rows are not known; give train="
 _SEARCH_WORK = 3e11  # multiplications spent on nearest training rows
-_FEWEST_QUERIES = 200
+_FEWEST_QUERIES, _FEWEST_DISTANCES = 200, 10
 _ALL_KINDS = frozenset({"image", "table", "vector"})
 
 
@@ -114,17 +114,22 @@ class Scene:
 
     @cached_property
     def tables(self) -> Sides:
-        """DataFrames with the columns of the samples."""
-        columns = list(self.samples.values.columns)  # type: ignore[union-attr]
-        return self.data.each(lambda data: data.values[columns], "columns")
+        """DataFrames with the columns of the samples that the others have too."""
+        sides, _ = self.data, self.values  # what cannot be encoded is refused here
+        others = [data.values.columns for data in (sides.held, sides.train) if data is not None]
+        columns = [name for name in sides.samples.values.columns if all(name in known for known in others)]
+        return sides.each(lambda data: data.values[columns], "columns")
 
     @cached_property
     def to_train(self) -> Sides:
         """Distances from samples and held rows to the nearest training row, ``[k]``; of some of them where the search is long."""
-        flat = self.values.each(lambda x: feature_rows(x, None, name="rows"), "raw")
-        queries = int(max(_FEWEST_QUERIES, _SEARCH_WORK / (2 * flat.train.numel())))
-        ours, theirs = (nearest(take(x, queries, fixed_generator()), flat.train) for x in (flat.samples, flat.held))
-        return replace(flat, samples=ours, held=theirs)
+        values = self.values
+        train = feature_rows(values.train, None, name="train", least=1)
+        named = ((values.samples, "samples"), (values.held, "held"))
+        rows = [feature_rows(x, None, name=name, least=_FEWEST_DISTANCES) for x, name in named]
+        queries = int(max(_FEWEST_QUERIES, _SEARCH_WORK / (2 * train.numel())))
+        ours, theirs = (nearest(take(x, queries, fixed_generator()), train) for x in rows)
+        return replace(values, samples=ours, held=theirs)
 
     @cached_property
     def rebuilds(self) -> Sides:

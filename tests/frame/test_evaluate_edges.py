@@ -115,3 +115,28 @@ def test_the_same_in_the_report_of_a_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     report = held_out_report(mixed, train, held)
     assert report["memorisation_p"] > 0.001
     assert 0.5 < report["nearest_ratio"] < 2
+
+
+# ---------------------------------------------------------------------- score, for samples of any origin
+
+
+def test_score_of_few_rows_is_refused() -> None:
+    rows = np.random.default_rng(0).normal(size=(100, 3))
+    features, train = Features(None, "raw", ""), Data(rows)
+    for samples, held in ((rows[:5], rows[5:]), (rows[5:], rows[:5])):
+        _, refused = scoring.score(Data(samples), train, Data(held), fit_schema(train), features=features)
+        assert {"memorisation_p", "nearest_ratio", "nearest_ratio_5"} <= set(refused)
+        assert "5 rows are too few" in refused["memorisation_p"]
+
+
+def test_score_ignores_other_columns_and_refuses_what_is_no_table() -> None:
+    train, held = Data(table()), Data(table(60, 1))
+    features, schema = Features(None, "raw", ""), fit_schema(train)
+    same, wider = (
+        scoring.score(Data(samples), train, held, schema, features=features)[0]
+        for samples in (table(60, 2), table(60, 2).assign(more=1.0))
+    )
+    assert same == wider
+    found, refused = scoring.score(Data(np.zeros((60, 3))), train, held, schema, features=features)
+    assert not found
+    assert "table" in refused["column_shapes"]
