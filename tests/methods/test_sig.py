@@ -176,6 +176,30 @@ def test_arguments_out_of_range(argument: str, value: float) -> None:
         pf.SIG(**{argument: value}).fit(gaussian(50), run=pf.Run(**QUIET))
 
 
+def awkward() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4))
+    return {
+        "equal columns": np.concatenate([x, x], axis=1),
+        "whole numbers": rng.integers(0, 3, (200, 4)).astype(float),
+        "mostly one value": np.where(rng.random((200, 4)) < 0.9, 0.0, x),
+        "equal rows": np.repeat(x[:4], 50, axis=0),
+        "fewer rows than columns": rng.normal(size=(12, 40)),
+        "long tails": rng.standard_t(1, (200, 4)),
+    }
+
+
+@pytest.mark.parametrize("name", awkward())
+def test_awkward_data_give_finite_samples(name: str) -> None:
+    x = awkward()[name]
+    model = pf.SIG(layers=5).fit(x, run=pf.Run(validation=0, **QUIET))
+    new = model.sample(200, seed=0)
+    assert np.isfinite(new).all()
+    assert np.isfinite(model.log_prob(x)).all()
+    spread = np.median(np.abs(x - np.median(x, 0)), 0).mean() + x.std(0).mean() * (name != "long tails")
+    assert np.abs(np.median(new, 0) - np.median(x, 0)).max() < 1.5 * spread
+
+
 def test_a_law_of_classes_asks_for_them() -> None:
     law = SlicedLaw((1, 4, 4), [], 2)
     with pytest.raises(ValueError, match="labels"):

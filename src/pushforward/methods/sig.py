@@ -14,7 +14,7 @@ Model: ``x = T_L(... T_1(z))`` with ``z`` standard Gaussian. No gradients throug
     8.          x <- x + A (psi(A^T x) - A^T x)
     sample:    z ~ N(0, I), step 8 of every layer                   log p(x) = log N(z; 0, I) + sum log |det dz/dx|
 
-Departures from the paper (benchmarks/sig.py measures the first four):
+Departures from the paper (benchmarks/sig.py measures directions and knots):
     * Directions by Barzilai-Borwein steps with a closed-form gradient, 30 of them on some thousand rows, all patches at once; the paper's
       line search with automatic gradients takes 200 on all rows, one patch after the other.
     * The square root of n, at most 100, knots a spline instead of 400, stored as half-precision steps: samples are as good, densities
