@@ -263,7 +263,8 @@ def _transfer(model: _Model, design: _Design, y: Floats, n_classes: int, rows: t
     ours, best = (_tested(model, design, y, n_classes, train, held) for train in (drawn, real))
     kind, n = "AUC" if n_classes else "R2", len(held)
     gap = _Score(ours.value - best.value, ours.influence - best.influence, ours.limit)
-    margin = Z95 * math.sqrt(_variance(gap)) or 3 / gap.limit  # where neither was wrong, the rule of three again
+    perfect = ours.value == best.value == 1  # the rule of three again, as in `_measured`
+    margin = 3 / gap.limit if perfect else Z95 * math.sqrt(_variance(gap))
     notes = (f"{kind}, trained on {len(drawn)} samples", f"{kind}, trained on {len(real)} real rows")
     return Transfer(
         _measured(ours.value, _variance(ours), ours.limit, n, model.features, notes[0]),
