@@ -162,15 +162,20 @@ class DiffusionLaw(Law):
     @torch.no_grad()
     def path(self, start: Tensor, steps: int, kind: WalkKind, *, generator: torch.Generator | None = None) -> Tensor:
         """Walks from training rows number ``start`` ``[c]``: ``[steps + 1, c, *event_shape]``."""
-        index, x = start, self.decode(self.draw(self.codes[start], generator))
-        found = [x]
+        if kind == "network":
+            return self._network_path(start, steps, generator)
+        index = [start]
         for _ in range(steps):
-            if kind == "network":
-                x = self.decode(self.draw(self.encode(x), generator))
-            else:
-                index = self.walk.step(index, generator) if kind == "anchored" else index
-                x = self.decode(self.draw(self.codes[index], generator))
-            found.append(x)
+            index.append(self.walk.step(index[-1], generator) if kind == "anchored" else start)
+        z = self.draw(self.codes[torch.cat(index)], generator)
+        made = in_chunks(lambda part, _: self.decode(part), z, None)
+        return made.reshape(steps + 1, len(start), *self.event_shape)
+
+    def _network_path(self, start: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
+        """Decode, encode, step, and so on."""
+        found = [self.decode(self.draw(self.codes[start], generator))]
+        for _ in range(steps):
+            found.append(self.decode(self.draw(self.encode(found[-1]), generator)))
         return torch.stack(found)
 
     @torch.no_grad()

@@ -160,6 +160,30 @@ def scatter(
     return _svg(WIDTH, 320, title, told, parts)
 
 
+def marked_scatter(
+    points: npt.NDArray[np.floating], marks: Sequence[str], title: str, x_label: str = "", y_label: str = ""
+) -> Markup:
+    """Points in the plane, at most 500, each drawn as its mark, in a colour of its mark (six colours in turn).
+
+    Args:
+        points: ``[n, 2]``, finite.
+        marks: one or two characters for each point.
+        title: Shown above the chart.
+        x_label: Horizontal axis.
+        y_label: Vertical axis.
+    """
+    some = slice(None, None, max(1, math.ceil(len(points) / MOST_DOTS)))
+    low, high = plane_limits([points])
+    frame = _Frame(_Axis(low[0], high[0]), _Axis(low[1], high[1]), left=40, right=WIDTH - 12, top=44, bottom=280)
+    known = sorted(set(marks))
+    colours = {mark: i % MOST_SERIES for i, mark in enumerate(known)}
+    form = Markup('<text class="point s{}" style="stroke:none" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>')
+    xs, ys = frame.x(points[some, 0]), frame.y(points[some, 1]) + 4
+    drawn = [form.format(colours[m], x, y, m) for x, y, m in zip(xs, ys, list(marks)[some], strict=True)]
+    told = f"{len(points)} points with {len(known)} different marks"
+    return _svg(WIDTH, 320, title, told, [*_axes(frame, x_label, y_label), *drawn])
+
+
 def plane_limits(clouds: Iterable[npt.NDArray[np.floating]]) -> Array:
     """Common limits ``[2, 2]`` (lows, highs) of clouds ``[n, 2]``: the central 99 % of their points and a margin."""
     points = np.concatenate(list(clouds)).astype(float)

@@ -14,6 +14,7 @@ from pushforward.folders import write_atomically
 from pushforward.report import sections
 from pushforward.report.evaluated import evaluation_section
 from pushforward.report.functions import additive_functions
+from pushforward.report.manifold_walk import manifold_walk
 from pushforward.report.material import Material, gather
 from pushforward.report.measures import FEW_ROWS, MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, number
@@ -32,6 +33,7 @@ BUILDERS: tuple[Builder, ...] = (
     sections.reconstructions,
     sections.interpolations,
     additive_functions,
+    manifold_walk,
     sections.neighbours,
     sections.curves,
     sections.time_spent,
