@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -171,6 +172,25 @@ def test_the_faithful_mode_runs() -> None:
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pf.NeuroSQL(**arguments).fit(linear_gaussian(100), budget="2 steps", run=pf.Run(**QUIET))
+
+
+def test_more_latents_than_a_lattice_can_hold() -> None:
+    x = np.random.default_rng(0).normal(size=(30_000, 2))
+    with pytest.raises(ValueError, match="latent_dim: must be between 1 and the number of training rows"):
+        pf.NeuroSQL(latent_dim=40_000).fit(x, run=pf.Run(**QUIET))
+    for latent, d in (("gaussian", 21_202), ("ball", 21_201)):
+        with pytest.raises(ValueError, match=f"latent_dim: a lattice has at most 21201 dimensions, got {d}"):
+            pf.NeuroSQL(latent_dim=d, latent=latent).fit(x, run=pf.Run(**QUIET))
+
+
+def test_repeated_rows_and_columns_without_values_are_no_trouble() -> None:
+    rows = np.repeat(np.random.default_rng(0).normal(size=(4, 5)), 30, axis=0)
+    model = pf.NeuroSQL(latent_dim=8).fit(rows, budget="20 steps", run=pf.Run(**QUIET))
+    assert np.isfinite(model.sample(20, seed=0)).all()
+    frame = pd.DataFrame(rows, columns=list("abcde")).assign(empty=np.nan)
+    with pytest.warns(UserWarning, match="empty"):
+        model = pf.NeuroSQL(latent_dim=2).fit(frame, budget="20 steps", run=pf.Run(**QUIET))
+    assert model.sample(5, seed=0)["empty"].isna().all()
 
 
 # ---------------------------------------------------------------------- residuals

@@ -194,7 +194,9 @@ def test_the_estimated_gap_holds_the_true_one(structure: str) -> None:
         assert cost - best.cost <= gap + 4 * error
         assert gap - 4 * error <= cost - 0.75 * best.cost
     assert best.estimated_gap is None
-    assert assign(x, y, exact_limit=0, sparse_limit=0, estimate=False).estimated_gap is None
+    quick = assign(x, y, exact_limit=0, sparse_limit=0, quick=True)
+    assert quick.estimated_gap is None
+    assert found.cost <= quick.cost <= 1.1 * best.cost
 
 
 def test_the_estimated_gap_in_closed_form() -> None:
@@ -281,6 +283,10 @@ def test_bad_points_are_refused() -> None:
         assign(broken, y)
     with pytest.raises(ValueError, match="y holds 2 NaN or infinite"):
         assign(y, broken)
+    with pytest.raises(ValueError, match="x spreads from .* squared distances overflow"):
+        assign(x.double() * 1e200, y)
+    with pytest.raises(ValueError, match="y spreads from .* squared distances overflow"):
+        assign(x, y.double() / y.abs().max() * 1.7e308)
     with pytest.raises(ValueError, match="must be equal"):
         assign(x, y[:-1])
     with pytest.raises(ValueError, match="at least one row"):

@@ -53,6 +53,7 @@ from pushforward.residuals import RESIDUALS
 from pushforward.run import Run
 from pushforward.solvers.by_class import assign_by_class, class_rows
 from pushforward.solvers.principal import principal_scores, standardised, whitening
+from pushforward.solvers.quantiles import MOST_DIMENSIONS
 from pushforward.solvers.quantiles import lattice as lattice_of
 
 LATENTS: dict[str, Callable[[int], UnitLaw]] = {
@@ -65,6 +66,7 @@ FEATURES: dict[str, Callable[[Tensor, int], nn.Module]] = {
     "random": lambda x, k: nets.random_features(x.shape[1:], seed=0).to(x.device),
 }
 _STRETCH_FROM = 6000
+_WIDE = 10  # rows of this many times the latent dimension take twice as long to assign as principal scores
 _CHUNK = 2048
 _FEWEST_STEPS, _MOST_STEPS = 1500, 20_000  # without a budget: 300 epochs, within these bounds
 _STEPS_ON_CODES, _TIME_ON_CODES, _TIME_IF_MANY = (
@@ -275,7 +277,8 @@ class NeuroSQL(Method):
 
         first = run.world.agree(run.value("first assignment", pair))
         pairing = Pairing(points[first], points, first)
-        pairing.record(2 * run.seconds.get("first assignment", 0.0))  # the assignments to come have longer vectors
+        wider = min(1.0, target.shape[1] / (_WIDE * self.latent_dim))  # the assignments to come have longer vectors
+        pairing.record(run.seconds.get("first assignment", 0.0), longer=1 + wider)
         return pairing
 
     def _lattice(self, law: LatentLaw, data: TrainingSet, run: Run) -> Tensor:
@@ -338,6 +341,8 @@ class NeuroSQL(Method):
                 f"latent_dim: must be between 1 and the number of training rows ({n}), got {self.latent_dim}; "
                 f"try {max(1, min(16, n // 10))}."
             )
+        if LATENTS[self.latent](self.latent_dim).uniform_dim > MOST_DIMENSIONS:
+            raise ValueError(f"latent_dim: a lattice has at most {MOST_DIMENSIONS} dimensions, got {self.latent_dim}.")
         if self.features == "random" and len(data.event_shape) != 3:
             raise ValueError("features: 'random' is a convolutional network and needs images; use 'pca' or 'none'.")
         if not 0 <= self.momentum < 1 or (self.momentum and self.lattice == "refresh"):

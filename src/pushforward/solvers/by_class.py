@@ -23,6 +23,6 @@ def assign_by_class(x: Tensor, y: Tensor, labels: Tensor | None, *, generator: t
     """
     found = torch.empty(len(x), dtype=torch.int64, device=x.device)
     for rows in class_rows(labels, len(x), x.device):
-        pairs = assign(x[rows], y[rows], generator=generator, sparse_limit=EXACT_LIMIT, estimate=False)
+        pairs = assign(x[rows], y[rows], generator=generator, sparse_limit=EXACT_LIMIT, quick=True)
         found[rows] = rows[pairs.permutation]
     return found

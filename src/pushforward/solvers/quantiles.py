@@ -11,6 +11,9 @@ from torch.quasirandom import SobolEngine
 CLIP = 1e-6
 """Uniforms stay this far inside (0, 1), so that an inverse CDF with unbounded support stays finite."""
 
+MOST_DIMENSIONS = int(SobolEngine.MAXDIM)
+"""Of a Sobol sequence."""
+
 
 class UniformDriven(Protocol):
     """What ``lattice`` needs of a law: how many uniforms one draw takes, and the transport that takes them."""
@@ -97,9 +100,9 @@ def _levels(n: int, seed: int, scramble: bool) -> Tensor:
 
 def _sobol(n: int, k: int, seed: int, scramble: bool) -> Tensor:
     """The first n of the next power of two Sobol points ``[n, k]``, float64, in (0, 1)."""
-    if k > SobolEngine.MAXDIM:
+    if k > MOST_DIMENSIONS:
         raise ValueError(
-            f"the law takes {k} uniforms a draw, but a Sobol sequence has at most {SobolEngine.MAXDIM} dimensions; "
+            f"the law takes {k} uniforms a draw, but a Sobol sequence has at most {MOST_DIMENSIONS} dimensions; "
             "draw the points with law.sample instead."
         )
     # Without a scramble the first point is the corner 0, which no unbounded law can use: it is left out.
