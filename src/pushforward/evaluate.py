@@ -21,14 +21,13 @@ from pushforward.folders import claim, write_atomically
 from pushforward.metrics import Measurement
 from pushforward.metrics.rows import FeatureMap
 from pushforward.run import checked_seed
-from pushforward.scoring import score
+from pushforward.scoring import rows_to_rebuild, score
 from pushforward.training_rows import TrainingRows, find_training_rows, overlap_with
 
 if TYPE_CHECKING:
     from pushforward.method import Method
 
 _FEWEST, _MOST = 20, 10_000
-_REBUILT = 128
 _PREPROCESSING = {
     "image": "Pixels are scaled to [-1, 1] from the range of the training pictures; samples are taken as users get them, "
     "clipped and rounded.",
@@ -260,12 +259,12 @@ def _target(model: Method, target: str | None) -> Any:
 
 
 def _rebuilt(model: Method, held: Data) -> Any:
-    """Reconstructions of the first held-out pictures; None where the model makes none."""
+    """Reconstructions of some held-out pictures; None where the model makes none."""
     condition = model.condition_
     able = "reconstruct" in model.can() and (condition is None or condition.labelled(held))
     if model.schema_.kind != "image" or not able:
         return None
-    return model.reconstruct(_rows(held, np.arange(min(_REBUILT, len(held)))))
+    return model.reconstruct(_rows(held, rows_to_rebuild(len(held))))
 
 
 def _features(

@@ -146,3 +146,23 @@ def test_the_picture_of_held_out_rows_is_not_that_of_one_class(tmp_path: Path) -
     picture = np.asarray(Image.open(tmp_path / "out" / "results" / "reference.png").convert("L"))
     dark, light = (np.mean((picture >= low) & (picture < low + 5)) for low in (60, 190))
     assert 0.2 < dark / (dark + light) < 0.8
+
+
+def test_reconstructions_are_measured_on_rows_of_all_sorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that gives back what it got is perfect, and it was given more than the first rows of a sorted file."""
+    given = []
+
+    def same(self: pf.Method, data: Any, *, condition: object = None) -> Any:
+        given.append(np.asarray(data.values))
+        return data.values
+
+    monkeypatch.setattr(pf.VAE, "reconstruct", same)
+    rng = np.random.default_rng(0)
+    shades = (np.repeat([60, 190], 400)[:, None, None] + rng.integers(0, 5, (800, 12, 12))).astype(np.uint8)
+    board = pf.compare(shades, validation=0.4, **{**QUICK, "methods": [pf.VAE(latent_dim=2, width=8)]})
+    assert board.results[0].metrics["ssim"].value == pytest.approx(1)
+    model = pf.VAE(latent_dim=2, width=8).fit(shades, budget="2 steps", run=pf.Run(progress=False))
+    assert pf.evaluate(model, shades[::2]).metrics["ssim"].value == pytest.approx(1)
+    for rows in given:
+        assert len(rows) == 128
+        assert 0.2 < np.mean(rows < 100) < 0.8

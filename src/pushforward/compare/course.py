@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pushforward.budget import Budget
@@ -31,8 +30,7 @@ from pushforward.progress import Progress
 from pushforward.report.board import write_board_page, write_samples_picture
 from pushforward.report.numbers import duration
 from pushforward.run import Run
-
-_REBUILT = 128  # held-out pictures that methods which can are asked to reconstruct
+from pushforward.scoring import rows_to_rebuild
 
 
 class Comparison:
@@ -96,7 +94,7 @@ class Comparison:
         began = time.monotonic()
         write_data(self.work / "rows.npz", rows.train)
         if rows.schema.kind == "image":
-            write_data(self.work / "held.npz", some_rows(rows.held, np.arange(min(_REBUILT, len(rows.held)))))
+            write_data(self.work / "held.npz", some_rows(rows.held, rows_to_rebuild(len(rows.held))))
         told = run_job(self._job(Entrant("", "", "", "", {}), 0, rehearsal=True), self.work, lambda: None)
         if "failed" in told:
             raise PushforwardError(f"a process for the fits cannot be started: {told['failed']}.")
