@@ -30,7 +30,7 @@ from pushforward.errors import (
 )
 from pushforward.evaluate import Evaluation, evaluate
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import DDPM, GAN, GIS, SIG, SQL, VAE, VDAE, FlowMatching, GaussianMixture, NeuroSQL
+from pushforward.methods import DDPM, GAN, GIS, SIG, SQL, TTC, VAE, VDAE, FlowMatching, GaussianMixture, NeuroSQL
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
@@ -59,6 +59,7 @@ __all__ = [
     "SIG",
     "SQL",
     "StorageError",
+    "TTC",
     "VAE",
     "VDAE",
     "cite",

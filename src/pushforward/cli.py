@@ -69,6 +69,7 @@ class RunFlags:
             of the .npz.
         group: a table's column, or an array of the .npz, that says which rows belong together (subject, say); a group is
             trained on, or held out, as a whole.
+        source: data that are carried to DATA, for methods that translate or restore: file, folder of pictures, or named set.
         overwrite: replace a run that is already in the folder.
         checkpoint_every: seconds between two checkpoints.
     """
@@ -80,6 +81,7 @@ class RunFlags:
     validation: float = 0.1
     condition: str | None = None
     group: str | None = None
+    source: str | None = None
     overwrite: bool = False
     checkpoint_every: float = 30.0
 
@@ -143,7 +145,7 @@ def _run_fit(method: Method, source: str, flags: RunFlags) -> int:
         overwrite=flags.overwrite,
     )
     run.note(f"{type(method).__name__} on {data.name}: {len(data)} rows, {run.device.type}, into {out}")
-    method.fit(data, condition=flags.condition, group=flags.group, run=run)
+    method.fit(data, condition=flags.condition, group=flags.group, source=flags.source, run=run)
     return _close(method, data, out, leader=run.world.leader)
 
 
@@ -226,6 +228,35 @@ def _sample(arguments: list[str]) -> int:
     model = load(folder)
     path = out or Path("samples.png" if model.schema_.kind == "image" else "samples.csv")
     _say(f"wrote {write_samples(model.sample(n, seed=seed, condition=condition), model.schema_, path)}")
+    return 0
+
+
+def _translate(arguments: list[str]) -> int:
+    """Carry rows of the source to the target by a saved model: pushforward translate RUN DATA --out restored.png"""
+    from pushforward.output import write_samples
+    from pushforward.saving import load
+
+    def form(
+        run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")],
+        data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")],
+        out: Path | None = None,
+        condition: str | None = None,
+    ) -> tuple[Path, str, Path | None, str | None]:
+        """Carry rows of the source to the target: translate or restore them.
+
+        Args:
+            run: folder of a model that was fitted with a source.
+            data: file, folder of pictures, or named set, of the kind of the source.
+            out: file to write (.png grid, .npy, .csv, .parquet), or a name without ending for a folder of PNG files; by default
+                translated.png or translated.csv in the present folder.
+            condition: a label, for a conditional model.
+        """
+        return run, data, out, condition
+
+    folder, data, out, condition = tyro.cli(form, args=arguments, prog="pushforward translate")
+    model = load(folder)
+    path = out or Path("translated.png" if model.schema_.kind == "image" else "translated.csv")
+    _say(f"wrote {write_samples(model.translate(data, condition=condition), model.schema_, path)}")
     return 0
 
 
@@ -392,6 +423,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "resume": _resume,
     "sample": _sample,
+    "translate": _translate,
     "evaluate": _evaluate,
     "compare": compare_command,
     "show": _show,

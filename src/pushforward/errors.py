@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class PushforwardError(Exception):
@@ -23,7 +24,13 @@ class NotSupported(PushforwardError, TypeError):
 
 
 class Diverged(PushforwardError, ArithmeticError):
-    """A loss or a gradient stopped being finite."""
+    """A loss or a gradient stopped being finite.
+
+    Attributes:
+        law: what was learned before and stays usable, where the method has such a thing.
+    """
+
+    law: Any = None
 
 
 class ModelError(PushforwardError, ValueError):

@@ -261,7 +261,7 @@ def _target(model: Method, target: str | None) -> Any:
 def _rebuilt(model: Method, held: Data) -> Any:
     """Reconstructions of some held-out pictures; None where the model makes none."""
     condition = model.condition_
-    able = "reconstruct" in model.can() and (condition is None or condition.labelled(held))
+    able = {"encode", "reconstruct"} <= model.can() and (condition is None or condition.labelled(held))
     if model.schema_.kind != "image" or not able:
         return None
     return model.reconstruct(_rows(held, rows_to_rebuild(len(held))))

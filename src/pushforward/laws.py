@@ -45,6 +45,10 @@ class Law(nn.Module, ABC):
         """Whether the law has the ability, a method's name such as ``"log_prob"``."""
         return callable(getattr(self, ability, None))
 
+    def refusal(self, ability: str) -> str:
+        """Why this law, as it was fitted, lacks an ability that others of its class have; empty where it does not."""
+        return ""
+
 
 class UnitLaw(Law):
     """A law given by a transformation of the uniform law on a cube, so that it has lattices as well as samples."""
@@ -153,15 +157,20 @@ class Ball(UnitLaw):
 
 
 class Empirical(Law):
-    """The law that puts equal weight on the given rows. It contains them: saved, it is a copy of the data."""
+    """The law that puts equal weight on the given rows. It contains them: saved, it is a copy of the data.
+
+    Args:
+        points: the rows ``[n, *event]``.
+        saved: whether ``state_dict`` has them.
+    """
 
     points: Tensor
 
-    def __init__(self, points: Tensor) -> None:
+    def __init__(self, points: Tensor, *, saved: bool = True) -> None:
         super().__init__(points.shape[1:])
         if len(points) == 0:
             raise ValueError("points: an empirical law needs at least one row, got none.")
-        self.register_buffer("points", points)
+        self.register_buffer("points", points, persistent=saved)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows with replacement."""

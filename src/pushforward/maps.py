@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -107,21 +107,34 @@ class GradientMap(Map):
 
 
 class GradientStep(Map):
-    """One explicit step of size ``size`` down a critic: ``z - size * grad f(z)`` (Trust the Critics, 2111.15099)."""
+    """One explicit step of size ``size`` down a critic: ``z - size * grad f(z)`` (Trust the Critics, 2111.15099).
+
+    Args:
+        critic: values ``[n]`` of rows ``[n, *event]``; with classes ``[n, classes]``, of which the row's own counts.
+        size: of the step; with classes one for each, ``[classes]``.
+    """
 
     size: Tensor
 
-    def __init__(self, critic: nn.Module, size: float) -> None:
+    def __init__(self, critic: nn.Module, size: float | Tensor) -> None:
         super().__init__()
         self.critic = critic
-        self.register_buffer("size", torch.tensor(float(size)))
+        self.register_buffer("size", torch.as_tensor(size, dtype=torch.float32).clone())
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Rows moved against the critic's gradient."""
-        return z - self.size * _gradient(self.critic, z)
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Rows moved against the critic's gradient; ``labels`` are class numbers ``[n]`` where there are classes."""
+        if labels is None:
+            return z - self.size * _gradient(self.critic, z)
+        size = self.size[labels].reshape(-1, *(1 for _ in z.shape[1:]))
+        return z - size * _gradient(lambda x: of_class(self.critic(x), labels), z)
 
 
-def _gradient(potential: nn.Module, z: Tensor) -> Tensor:
+def of_class(values: Tensor, labels: Tensor | None) -> Tensor:
+    """Values ``[n]`` of the rows' own classes, out of ``[n, classes]``; as they are where there are no classes."""
+    return values if labels is None else values.gather(1, labels[:, None])[:, 0]
+
+
+def _gradient(potential: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """Gradient rows of ``sum potential(z)``; keeps the graph exactly when the caller has gradients enabled."""
     keep = torch.is_grad_enabled()
     with torch.enable_grad():

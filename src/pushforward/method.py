@@ -23,11 +23,12 @@ from pushforward.data import Schema, fit_schema, load_data, split_rows, take_row
 from pushforward.data.known import known_rows
 from pushforward.data.named_columns import is_name, split_group
 from pushforward.data.rows import digest_of
-from pushforward.errors import DataError, NotFitted, NotSupported, nearest_name
+from pushforward.errors import DataError, Diverged, NotFitted, NotSupported, nearest_name
 from pushforward.laws import Law
 from pushforward.parameters import check_parameters
 from pushforward.run import Run, checked_seed
 from pushforward.saving import require_same_data, save_model, write_config, write_model
+from pushforward.source import SourceRows, encode_source, read_source
 
 ABILITIES = (
     "sample",
@@ -37,6 +38,8 @@ ABILITIES = (
     "reconstruct",
     "interpolate",
     "outlier_score",
+    "translate",
+    "distance",
 )
 _CHUNK = 4096
 _FEW_STEPS = 50
@@ -103,6 +106,7 @@ class _Prepared:
     train_rows: np.ndarray
     held_rows: np.ndarray
     info: dict[str, Any] = field(default_factory=dict)
+    source: SourceRows | None = None
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(np.ascontiguousarray(self.train.x.cpu().numpy()).tobytes())
@@ -110,6 +114,8 @@ class _Prepared:
         digest.update(json.dumps(described, sort_keys=True).encode())
         if self.train.labels is not None:
             digest.update(self.train.labels.cpu().numpy().tobytes())
+        if self.train.source is not None:
+            digest.update(np.ascontiguousarray(self.train.source.cpu().numpy()).tobytes())
         return digest.hexdigest()
 
 
@@ -185,7 +191,7 @@ class Method(ABC):
                 array of the .npz.
             group: which rows belong together (the scans of one subject): an array ``[n]``, the name of an array of the .npz, or
                 a table's column, which is then not modelled. Rows of one group are all trained on, or all held out.
-            source: data of the source law, for methods that translate or restore.
+            source: data of the source law, for methods that translate or restore; of the kind and shape of ``data``.
             budget: ``"60s"``, ``"5min"``, ``"2000 steps"``, ``"30 epochs"``; None is the run's, or else the method's default.
             run: seed, device, folder, progress; None is ``Run()``.
 
@@ -209,12 +215,27 @@ class Method(ABC):
             new._adopt(prepared, run, fingerprint)
             if run.out is not None and run.world.leader:
                 write_config(new, run.out, "training")
-            law = new._fit(prepared.train, run)
+            try:
+                law = new._fit(prepared.train, run)
+            except Diverged as error:
+                self._rescue(new, error.law, prepared, run)
+                raise
             new._finish(law.eval(), prepared, run)
             if run.out is not None and run.world.leader:
                 new._save_run(run)
         vars(self).update(vars(new))
         return self
+
+    def _rescue(self, new: Method, law: Law | None, prepared: _Prepared, run: Run) -> None:
+        """What a fit had learned before it diverged, where that is usable: saved, and taken over by a model that had nothing."""
+        if law is None:
+            return
+        run.interrupted = True
+        new._finish(law.eval(), prepared, run)
+        if run.out is not None and run.world.leader:
+            new._save_run(run)
+        if not hasattr(self, "law_"):
+            vars(self).update(vars(new))
 
     def _prepare(self, data: object, condition: object, source: object, run: Run, group: object = None) -> _Prepared:
         """Read, split, and encode with a schema that has seen the training rows alone."""
@@ -255,7 +276,11 @@ class Method(ABC):
             if is_name(given):
                 info[what] = given if isinstance(given, str) else int(given)  # type: ignore[call-overload]
             info[flag] = given is not None and not is_name(given)
-        return _Prepared(train, held, schema, fitted, train_rows, held_rows, info)
+        moved = None
+        if source is not None:
+            moved = read_source(source, schema, validation=run.validation, seed=run.seed, groups=groups)
+            train.source, info = moved.train.to(run.device), info | moved.info
+        return _Prepared(train, held, schema, fitted, train_rows, held_rows, info, moved)
 
     def _adopt(self, prepared: _Prepared, run: Run, fingerprint: str) -> None:
         """Attributes that are known before training."""
@@ -299,7 +324,7 @@ class Method(ABC):
 
         generator = torch.Generator(run.device).manual_seed(run.derived_seed("validation"))
         with torch.no_grad():
-            drawn = law.sample(min(max(len(prepared.held), 100), 2000), generator=generator)
+            drawn = _held_out_samples(law, prepared, generator)
         samples = prepared.schema.encode(prepared.schema.decode(drawn)).to(
             drawn
         )  # as the user gets them: clipped and rounded
@@ -359,9 +384,29 @@ class Method(ABC):
             x: Tensor = self.law_.decode(latent, codes)  # type: ignore[operator]
         return self._decoded(x, codes)
 
+    def translate(self, data: object, *, condition: object = None) -> Any:
+        """Rows of the source carried to rows of the target: row ``i`` of the result belongs to row ``i`` of the data."""
+        self._require("translate")
+        values = load_data(data).values
+        x = encode_source(values, self.schema_).to(self.law_.device)
+        codes = self._wanted_codes(len(x), condition, torch.Generator(x.device).manual_seed(0))
+        parts = [None] * -(-len(x) // _CHUNK) if codes is None else codes.split(_CHUNK)
+        carry: Callable[..., Tensor] = self.law_.translate  # type: ignore[assignment]
+        with torch.no_grad():
+            moved = torch.cat([carry(part, given) for part, given in zip(x.split(_CHUNK), parts, strict=True)])
+        return self._decoded(moved, codes)
+
+    def distance(self) -> float:
+        """The estimated Wasserstein-1 distance between source and target, on the encoded scale of the schema."""
+        self._require("distance")
+        found: Tensor = self.law_.distance()  # type: ignore[operator]
+        return float(found)
+
     def reconstruct(self, data: object, *, condition: object = None) -> Any:
-        """The nearest rows that the model can make."""
+        """The nearest rows that the model can make; of a model that restores, the restored rows of degraded ones."""
         self._require("reconstruct")
+        if callable(getattr(self.law_, "translate", None)):
+            return self.translate(data, condition=condition)
         x, codes = self._encoded(data, condition)
         z = self.law_.encode(x, codes)  # type: ignore[operator]
         with torch.no_grad():
@@ -407,7 +452,7 @@ class Method(ABC):
             NotFitted: there is nothing to save yet.
             StorageError: the folder cannot be written or already holds something.
         """
-        self._require("sample")
+        self._require_fitted()
         return save_model(self, Path(path), overwrite=overwrite)
 
     # ------------------------------------------------------------------ parameters
@@ -479,6 +524,12 @@ class Method(ABC):
     def _require(self, ability: str) -> None:
         if ability not in self.can():
             raise self._unsupported(ability)
+        self._require_fitted()
+        refused = self.law_.refusal(ability)
+        if refused:
+            raise NotSupported(f"this {type(self).__name__} model cannot {ability.replace('_', ' ')}: {refused}")
+
+    def _require_fitted(self) -> None:
         if not hasattr(self, "law_"):
             raise NotFitted(
                 f"this {type(self).__name__} is not fitted yet; call fit(data) first, or load a saved model."
@@ -530,6 +581,14 @@ def find_method(name: str) -> type[Method]:
 def cite(method: Method | type[Method] | str) -> str:
     """The BibTeX entry of a method's paper."""
     return (find_method(method) if isinstance(method, str) else method).paper.bibtex()
+
+
+def _held_out_samples(law: Law, prepared: _Prepared, generator: torch.Generator) -> Tensor:
+    """Samples to compare with the held-out rows; of a translation, what it makes of held-out rows of the source."""
+    if prepared.source is not None and len(prepared.source.held) >= 50 and prepared.train.labels is None:
+        moved: Tensor = law.translate(prepared.source.held[:2000].to(law.device))  # type: ignore[operator]
+        return moved
+    return law.sample(min(max(len(prepared.held), 100), 2000), generator=generator)
 
 
 def _copying(numbers: dict[str, float]) -> list[str]:

@@ -171,7 +171,9 @@ class Run:
             self.budget = Budget.parse(default)
         total = self.budget.total_steps(steps_per_epoch)
         self._state.total_steps = total
-        yield from self._ticks(name, None if total is None else math.ceil(total * until), until=until, counts=True)
+        elsewhere = self._state.steps - self._state.ticks.get(name, 0)  # steps of the loops before this one
+        n = None if total is None else max(0, math.ceil(total * until) - elsewhere)
+        yield from self._ticks(name, n, until=until, counts=True)
 
     def step(
         self, optimizer: torch.optim.Optimizer, loss: Tensor, *, clip: float = math.inf, **metrics: Tensor | float

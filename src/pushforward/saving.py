@@ -84,6 +84,8 @@ def _write_extras(method: Method, folder: Path) -> None:
     from pushforward.report.card import model_card
 
     write_atomically(folder / "README.md", model_card(method, method.data_info_["name"]))
+    if method.law_.refusal("sample"):
+        return
     samples = method.sample(_SAMPLES, seed=0)
     if method.schema_.kind == "image":
         from pushforward.report.grids import image_grid, png_bytes
@@ -161,6 +163,7 @@ def resume(
     *,
     condition: object = None,
     group: object = None,
+    source: object = None,
     progress: bool | None = None,
     **objects: Any,
 ) -> Method:
@@ -171,6 +174,7 @@ def resume(
         data: the same data again; None reads them from where the run read them.
         condition: the same labels again, where the run was given an array of them.
         group: the same groups again, where the run was given an array of them.
+        source: the same source again, where the run was given one; None reads it from where the run read it.
         progress: show progress; None shows it on terminals only.
         **objects: constructor arguments that are objects.
 
@@ -196,6 +200,9 @@ def resume(
         raise ModelError(
             f"the run in {folder} was given an array of groups; give them again: resume(path, group=groups)."
         )
+    source = source if source is not None else config["data"].get("source_path")
+    if config["data"].get("source_rows") and source is None:
+        raise ModelError(f"the run in {folder} was given a source in memory; give it again: resume(path, source=rows).")
     condition = config["data"].get("condition") if condition is None else condition
     group = config["data"].get("group") if group is None else group
     made = config["run"]
@@ -209,7 +216,7 @@ def resume(
         checkpoint_every=made["checkpoint_every"],
         progress=progress,
     )
-    return rebuild(config, objects).fit(data, condition=condition, group=group, run=run)
+    return rebuild(config, objects).fit(data, condition=condition, group=group, source=source, run=run)
 
 
 def require_same_data(folder: Path, fingerprint: str) -> None:

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "GaussianMixture": {"latent_dim": 2},
     "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "SIG": {"knots": 20, "iterations": 3},
+    "TTC": {"critics": 3, "width": 8, "activation": "silu"},
     "VAE": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "VDAE": {"latent_dim": 3, "neighbours": 16, "local": 8, "width": 8, "batch_size": 32},
     "SQL": {"latent_dim": 2, "basis": 4},
@@ -192,13 +193,15 @@ def test_abilities_answer_or_refuse(name: str) -> None:
         "reconstruct": lambda: model.reconstruct(data[:3]),
         "interpolate": lambda: model.interpolate(data[:2], data[2:4], steps=5),
         "outlier_score": lambda: model.outlier_score(data[:3]),
+        "translate": lambda: model.translate(data[:3]),
+        "distance": lambda: [model.distance()] * 2,
     }
     assert model.can() <= set(ABILITIES)
     for ability, call in calls.items():
-        if ability in model.can():
+        if ability in model.can() and not model.law_.refusal(ability):
             assert len(call()) in (2, 3, 10)
         else:
-            with pytest.raises(pf.NotSupported, match="methods that can|no method can"):
+            with pytest.raises(pf.NotSupported, match="methods that can|no method can|this .* model cannot"):
                 call()
 
 

@@ -24,6 +24,7 @@ def mlp_critic(
     hidden: Sequence[int] = (128, 128, 128),
     *,
     activation: Callable[[], nn.Module] = LEAKY,
+    classes: int = 1,
 ) -> nn.Sequential:
     """A perceptron on rows ``[n, *event_shape]``, flattened.
 
@@ -31,12 +32,13 @@ def mlp_critic(
         event_shape: shape of one row.
         hidden: width of each hidden layer.
         activation: makes the nonlinearity after each hidden layer.
+        classes: values a row; a single one has no axis of its own.
     """
-    return nn.Sequential(nn.Flatten(), mlp(math.prod(event_shape), hidden, 1, activation=activation), nn.Flatten(0))
+    return _closed([nn.Flatten(), mlp(math.prod(event_shape), hidden, classes, activation=activation)], classes)
 
 
 def conv_critic(
-    event_shape: Sequence[int], *, width: int = 64, activation: Callable[[], nn.Module] = LEAKY
+    event_shape: Sequence[int], *, width: int = 64, activation: Callable[[], nn.Module] = LEAKY, classes: int = 1
 ) -> nn.Sequential:
     """Convolutions that halve images ``[n, c, h, w]`` of any size and number of channels down to 2 x 2.
 
@@ -44,14 +46,22 @@ def conv_critic(
         event_shape: ``(c, h, w)``.
         width: channels at half the size of the image; they double from grid to coarser grid up to four times as many.
         activation: makes the nonlinearity after each convolution.
+        classes: values a row; a single one has no axis of its own.
     """
-    return nn.Sequential(DCCritic(event_shape, 1, width=width, activation=activation), nn.Flatten(0))
+    return _closed([DCCritic(event_shape, classes, width=width, activation=activation)], classes)
 
 
 def critic(
-    event_shape: Sequence[int], *, width: int = 64, activation: Callable[[], nn.Module] = LEAKY
+    event_shape: Sequence[int], *, width: int = 64, activation: Callable[[], nn.Module] = LEAKY, classes: int = 1
 ) -> nn.Sequential:
-    """The usual critic for a shape: convolutions for images ``(c, h, w)``, three layers of ``2 width`` units for the rest."""
+    """The usual critic for a shape: convolutions for images ``(c, h, w)``, three layers of ``2 width`` units for the rest.
+
+    With several classes it gives ``[n, classes]``, a value for each.
+    """
     if len(event_shape) == 3:
-        return conv_critic(event_shape, width=width, activation=activation)
-    return mlp_critic(event_shape, (2 * width,) * 3, activation=activation)
+        return conv_critic(event_shape, width=width, activation=activation, classes=classes)
+    return mlp_critic(event_shape, (2 * width,) * 3, activation=activation, classes=classes)
+
+
+def _closed(body: Sequence[nn.Module], classes: int) -> nn.Sequential:
+    return nn.Sequential(*body, *([nn.Flatten(0)] if classes == 1 else []))

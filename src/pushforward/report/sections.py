@@ -223,7 +223,7 @@ def _plane(real: Tensor, fake: Tensor) -> tuple[tuple[Any, Any], tuple[str, str]
 
 def reconstructions(material: Material) -> Section | None:
     """Originals beside what the model makes of their codes."""
-    if not material.can("reconstruct"):
+    if not (material.can("encode") and material.can("reconstruct")):
         return None
     originals = material.rows(evenly(material.real_rows, RECONSTRUCTED))
     made = material.method.reconstruct(originals)
