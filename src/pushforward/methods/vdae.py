@@ -55,6 +55,7 @@ from pushforward.walks import CholeskyHead, DiffusionLaw
 
 _EMBED_SHARE = 0.3  # of the budget, for step 4
 _CANDIDATES = 4  # times k: the rows among which step 7 looks, the nearest ones to psi_i
+_CHUNK = 1 << 23  # numbers of neighbouring rows held at a time
 _LEAST_VARIANCE = 1e-6  # of the decoder, on data of variance about 1
 _FEWEST_STEPS, _MOST_STEPS = 2000, 20_000  # without a budget: 300 epochs, within these bounds
 
@@ -271,7 +272,7 @@ class VDAE(Method):
     @torch.no_grad()
     def _noise_variance(self, law: DiffusionLaw, x: Tensor, near: Tensor, run: Run) -> Tensor:
         """``s^2`` of step 8 over all rows."""
-        parts = torch.arange(len(x), device=x.device).split(512)
+        parts = torch.arange(len(x), device=x.device).split(max(1, _CHUNK // (self._local(len(x)) * x[0].numel())))
         drawn = ((i, law.draw(law.codes[i], run.generator)) for i in parts)
         sums = [len(i) * self._misfit(law.decode(z), z, i, x, law.codes, near) for i, z in drawn]
         return torch.stack(sums).sum() / len(x)

@@ -40,8 +40,9 @@ def nearest_neighbours(x: Tensor, k: int, *, queries: Tensor | None = None) -> t
     if not (bool(torch.isfinite(x).all()) and bool(torch.isfinite(found).all())):
         raise ValueError("x: some values are NaN or infinite; remove those rows first.")
     dtype = torch.float64 if x.shape[1] <= _LOW_DIMENSION else torch.float32
-    centre = x.double().mean(0)
-    parts = _blocks((x - centre).to(dtype), (found - centre).to(dtype), alone=queries is None)
+    centre = x.mean(0, dtype=torch.float64).to(dtype)
+    centred = x.to(dtype) - centre
+    parts = _blocks(centred, centred if queries is None else queries.to(dtype) - centre, alone=queries is None)
     width = min(k + _SPARE, most)
     pairs = [_exact(x, found[start : start + len(block)], _candidates(block, width), k) for start, block in parts]
     return torch.cat([index for index, _ in pairs]), torch.cat([squared for _, squared in pairs])
