@@ -135,7 +135,8 @@ class Gaussianized(Law):
     def _to_data(self, z: Tensor, labels: Tensor | None, i: int) -> Tensor:
         for layers, part in reversed(self._part(i)):
             z = layers.forward(z, labels, part)
-        return self.bounds(z) * self.scale + self.mean
+        inside: Tensor = self.bounds(z)
+        return inside * self.scale + self.mean
 
     def _log_prob(self, x: Tensor, labels: Tensor | None, i: int) -> Tensor:
         z, log_det = self._to_noise(x, labels, i)
