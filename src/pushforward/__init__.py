@@ -30,7 +30,20 @@ from pushforward.errors import (
 )
 from pushforward.evaluate import Evaluation, evaluate
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import DDPM, GAN, GIS, SIG, SQL, TTC, VAE, VDAE, FlowMatching, GaussianMixture, NeuroSQL
+from pushforward.methods import (
+    DDPM,
+    GAN,
+    GIS,
+    SIG,
+    SQL,
+    TTC,
+    VAE,
+    VDAE,
+    FlowMatching,
+    GaussianMixture,
+    NeuroSQL,
+    UnivariateWGAN,
+)
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
@@ -60,6 +73,7 @@ __all__ = [
     "SQL",
     "StorageError",
     "TTC",
+    "UnivariateWGAN",
     "VAE",
     "VDAE",
     "cite",

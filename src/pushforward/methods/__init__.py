@@ -9,7 +9,21 @@ from pushforward.methods.neurosql import NeuroSQL
 from pushforward.methods.sig import SIG
 from pushforward.methods.sql import SQL
 from pushforward.methods.ttc import TTC
+from pushforward.methods.univariate_wgan import UnivariateWGAN
 from pushforward.methods.vae import VAE
 from pushforward.methods.vdae import VDAE
 
-__all__ = ["DDPM", "FlowMatching", "GAN", "GIS", "GaussianMixture", "NeuroSQL", "SIG", "SQL", "TTC", "VAE", "VDAE"]
+__all__ = [
+    "DDPM",
+    "FlowMatching",
+    "GAN",
+    "GIS",
+    "GaussianMixture",
+    "NeuroSQL",
+    "SIG",
+    "SQL",
+    "TTC",
+    "UnivariateWGAN",
+    "VAE",
+    "VDAE",
+]
