@@ -10,6 +10,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.distributions import MultivariateNormal
 
 import pushforward as pf
 from pushforward.method import Method
@@ -120,6 +122,39 @@ def test_a_step_to_a_near_row_is_likelier_than_one_to_the_other_side() -> None:
     assert (near > far).mean() > 0.95
     with pytest.raises(ValueError, match="as many rows"):
         model().transition_log_prob(here[:3], here)
+
+
+class Fixed(nn.Module):
+    """The same factor everywhere."""
+
+    def __init__(self, factor: torch.Tensor) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.factor.expand(len(z), -1, -1)
+
+
+def test_a_linear_law_has_the_transition_density_of_a_gaussian() -> None:
+    factor, matrix = torch.tensor([[0.5, 0.0], [0.3, 0.4]]), torch.tensor([[1.0, 0.5], [-0.5, 2.0], [0.3, 0.3]])
+    decoder = nn.Linear(2, 3, bias=False).requires_grad_(False)
+    decoder.weight.copy_(matrix)
+    encoder = nn.Linear(3, 2, bias=False).requires_grad_(False)
+    encoder.weight.copy_(torch.linalg.pinv(matrix))
+    options: dict[str, Any] = {"latent_dim": 2, "kind": "single", "steps": 0, "noise": True}
+    law = DiffusionLaw(encoder, Fixed(factor), decoder, (3,), **options)
+    law.noise_variance = torch.tensor(0.8)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 2, generator=g) @ matrix.T
+    later = x + 0.8 * torch.randn(400, 3, generator=g)
+    step = matrix @ factor
+    truth = MultivariateNormal(x, step @ step.T + 0.8 * torch.eye(3)).log_prob(later)
+    found = law.transition_log_prob(later, x)
+    assert float((found - truth).abs().mean()) < 0.15
+    assert abs(float((found - truth).mean())) < 0.03
+    law.codes = x @ encoder.weight.T
+    drawn = law.sample(20_000, generator=g)
+    assert torch.allclose(torch.cov(drawn.T), torch.cov(x.T) + step @ step.T + 0.8 * torch.eye(3), atol=0.25)
 
 
 @pytest.mark.parametrize("walk", ["single", "network"])
