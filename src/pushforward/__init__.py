@@ -8,6 +8,9 @@
 # ruff: noqa: E402, I001 - the imports stand below two lines that make them cheaper
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
 import gc as _gc
@@ -15,7 +18,7 @@ import gc as _gc
 _collecting = _gc.isenabled()
 _gc.disable()  # a full collection of torch's objects in the middle of the imports below costs more than they do
 
-from pushforward import diagnostics
+from pushforward import methods as _methods
 from pushforward.budget import Budget
 from pushforward.compare import Board, compare
 from pushforward.data import Data, describe, load_data
@@ -30,25 +33,28 @@ from pushforward.errors import (
 )
 from pushforward.evaluate import Evaluation, evaluate
 from pushforward.method import Method, cite, find_method, registry
-from pushforward.methods import (
-    DDPM,
-    GAN,
-    GIS,
-    SIG,
-    SQL,
-    TTC,
-    VAE,
-    VDAE,
-    FlowMatching,
-    GaussianMixture,
-    NeuroSQL,
-    UnivariateWGAN,
-)
 from pushforward.run import Run
 from pushforward.saving import load, resume
 
 if _collecting:
     _gc.enable()
+
+if TYPE_CHECKING:
+    from pushforward import diagnostics
+    from pushforward.methods import (
+        DDPM,
+        GAN,
+        GIS,
+        SIG,
+        SQL,
+        TTC,
+        VAE,
+        VDAE,
+        FlowMatching,
+        GaussianMixture,
+        NeuroSQL,
+        UnivariateWGAN,
+    )
 
 __all__ = [
     "Board",
@@ -87,3 +93,16 @@ __all__ = [
     "registry",
     "resume",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A method's class, or the diagnostics: read when they are first asked for."""
+    if name == "diagnostics":
+        return import_module("pushforward.diagnostics")
+    if name in _methods.FILES:
+        return getattr(_methods, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

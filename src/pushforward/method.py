@@ -557,8 +557,9 @@ class Method(ABC):
 
 def registry() -> dict[str, type[Method]]:
     """Every method by its class name."""
-    import pushforward.methods  # noqa: F401 - registers them
+    from pushforward.methods import read_all
 
+    read_all()
     return dict(_REGISTRY)
 
 

@@ -75,6 +75,16 @@ def test_method_files_are_short() -> None:
         assert len(path.read_text().splitlines()) <= 400, path.name
 
 
+def test_every_method_file_is_named_by_its_class() -> None:
+    from pushforward import methods
+
+    files = {path.stem for path in (ROOT / "methods").glob("*.py")} - {"__init__"}
+    assert set(methods.FILES.values()) == files
+    assert set(methods.FILES) == set(methods.__all__)
+    for name, file in methods.FILES.items():
+        assert getattr(methods, name).__module__ == f"pushforward.methods.{file}"
+
+
 def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
