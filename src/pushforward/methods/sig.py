@@ -93,7 +93,9 @@ class SlicedLaw(Law):
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Rows ``[n, *event_shape]`` of codes ``[n, p]``, given class numbers ``[n]`` where there are classes."""
-        x = z.T.contiguous()
+        x = z.T.clone(
+            memory_format=torch.contiguous_format
+        )  # codes come transposed from `encode`, and the layers move in place
         self.move_(x, self._given(labels))
         return x.T.reshape(-1, *self.event_shape)
 
@@ -247,7 +249,7 @@ class SIG(Method):
 def _columns(data: TrainingSet, run: Run) -> tuple[Tensor, Tensor | None]:
     """Step 1: the rows as columns ``[p, n]``, class after class, and their class numbers."""
     labels, order = (None, None) if data.labels is None else data.labels.sort(stable=True)
-    x = (data.x if order is None else data.x[order]).flatten(1).T.contiguous()
+    x = (data.x if order is None else data.x[order]).flatten(1).T.clone(memory_format=torch.contiguous_format)
     level = level_of(data.x) if len(data.event_shape) == 3 else 0.0
     if level:
         x += level * (torch.rand(x.shape, generator=_seeded("dequantise", run), device=x.device) - 0.5)
