@@ -44,8 +44,14 @@ def nearest_neighbours(x: Tensor, k: int, *, queries: Tensor | None = None) -> t
     centred = x.to(dtype) - centre
     parts = _blocks(centred, centred if queries is None else queries.to(dtype) - centre, alone=queries is None)
     width = min(k + _SPARE, most)
-    pairs = [_exact(x, found[start : start + len(block)], _candidates(block, width), k) for start, block in parts]
-    return torch.cat([index for index, _ in pairs]), torch.cat([squared for _, squared in pairs])
+    index = torch.empty(
+        len(found), k, dtype=torch.int64, device=x.device
+    )  # results between large blocks would fragment memory
+    squared = torch.empty(len(found), k, dtype=torch.float64, device=x.device)
+    for start, block in parts:
+        rows = slice(start, start + len(block))
+        index[rows], squared[rows] = _exact(x, found[rows], _candidates(block, width), k)
+    return index, squared
 
 
 def _blocks(x: Tensor, queries: Tensor, *, alone: bool) -> Iterator[tuple[int, Tensor]]:
