@@ -121,6 +121,16 @@ def staged(run: Run, crash_after: int | None = None) -> tuple[torch.Tensor, list
     return torch.cat([p.detach().flatten() for p in (*net.parameters(), *ema.module.parameters())]), seen
 
 
+def test_loops_share_a_budget_of_steps() -> None:
+    run, ticks = Run(budget="10 steps", **QUIET), {}
+    with run.session("data"):
+        for name, until in (("one", 0.25), ("two", 0.7), ("three", 1.0), ("four", 1.0)):
+            ticks[name] = len(list(run.loop(name, default="99 steps", until=until)))
+    assert ticks == {"one": 3, "two": 4, "three": 3, "four": 0}
+    assert run.steps == 10
+    assert run.fraction == 1.0
+
+
 @pytest.mark.parametrize("crash_after", [1, 5, 7, 8, 11, 14, 19, 21, 23])
 def test_resume_in_every_stage_is_bitwise(crash_after: int, tmp_path: Path) -> None:
     whole, all_ticks = staged(Run(out=tmp_path / "whole", checkpoint_every=0, **QUIET))
