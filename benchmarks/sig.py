@@ -155,12 +155,10 @@ def ood(chosen: argparse.Namespace) -> None:
     print(f"| | CPU s | {' | '.join(others)} |\n|---|---|" + "---|" * len(others))
     for seed in range(chosen.seeds):
         began = time.process_time()
-        model = pf.SIG(layers=layers, hierarchy=False).fit(train, run=quiet(seed, chosen.device))
+        model = pf.SIG(layers=layers, hierarchy=False, knots=chosen.knots).fit(train, run=quiet(seed, chosen.device))
         spent = time.process_time() - began
-        print(
-            f"| SIG, {layers} layers of whole images, seed {seed} | {spent:.0f} | {against(model.outlier_score, inside, others)} |",
-            flush=True,
-        )
+        row = against(model.outlier_score, inside, others)
+        print(f"| SIG, {layers} layers, {chosen.knots or 100} knots, seed {seed} | {spent:.0f} | {row} |", flush=True)
     began = time.process_time()
     score = gaussian_score(schema.encode(train).flatten(1).double())
     line = against(lambda images: score(schema.encode(images).flatten(1).double()), inside, others)
@@ -247,6 +245,7 @@ def main() -> None:
     parser.add_argument("part", choices=sorted(PARTS))
     parser.add_argument("--layers", type=int, help="layers of a stage")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--knots", type=int, help="of a spline, for outliers")
     parser.add_argument("--rows", nargs="*", help="only these rows of the table of digits")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--classifier-steps", type=int, default=1000)
