@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
+from pushforward.cli_benchmark import benchmark_command
 from pushforward.cli_compare import compare_command
 from pushforward.errors import PushforwardError, nearest_name
 from pushforward.flags import first_line, flags_of, settings_of
@@ -426,6 +427,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "translate": _translate,
     "evaluate": _evaluate,
     "compare": compare_command,
+    "benchmark": benchmark_command,
     "show": _show,
     "describe": _describe,
     "methods": _methods,

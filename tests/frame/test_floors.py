@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"method", "saving"},
     {"methods"},
     {"features", "scoring", "training_rows", "evaluate", "compare", "output", "doctor"}
-    | {"flags", "cli", "cli_compare", "__main__", "__init__"},
+    | {"flags", "cli", "cli_compare", "cli_benchmark", "__main__", "__init__"},
 ]
 FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(ROOT.rglob("*.py"))

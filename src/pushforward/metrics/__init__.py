@@ -20,6 +20,7 @@ from pushforward.metrics.memorisation import RankTest, memorisation, nearest_rat
 from pushforward.metrics.permutation import PermutationTest, mmd_test
 from pushforward.metrics.pictures import ms_ssim, perceptual_distance, psnr, ssim
 from pushforward.metrics.pixels import mean_pixel_distance
+from pushforward.metrics.ray_pairs import RayPairs, ray_pairs
 from pushforward.metrics.sliced import max_sliced_wasserstein, sliced_wasserstein
 from pushforward.metrics.table_pairs import PairTrends, TableQuality, pair_trends, table_quality
 from pushforward.metrics.table_records import NearestRecords, nearest_records
@@ -32,6 +33,7 @@ from pushforward.metrics.table_utility import (
     train_synthetic_test_real,
 )
 from pushforward.metrics.topology import HomologyMatch, Lifetimes, homology_match, lifetimes, stretch_ratio
+from pushforward.metrics.w1_benchmark import W1Board, W1Score, w1_benchmark
 from pushforward.metrics.wasserstein import wasserstein2, wasserstein_ratio
 
 __all__ = [
@@ -49,10 +51,13 @@ __all__ = [
     "PermutationTest",
     "PrecisionRecall",
     "RankTest",
+    "RayPairs",
     "TableDetection",
     "TableQuality",
     "TableUtility",
     "Transfer",
+    "W1Board",
+    "W1Score",
     "bootstrap_interval",
     "classifier_test",
     "column_shapes",
@@ -79,12 +84,14 @@ __all__ = [
     "perceptual_distance",
     "precision_recall",
     "psnr",
+    "ray_pairs",
     "sliced_wasserstein",
     "ssim",
     "table_quality",
     "stretch_ratio",
     "train_classifier",
     "train_synthetic_test_real",
+    "w1_benchmark",
     "wasserstein2",
     "wasserstein_ratio",
 ]
