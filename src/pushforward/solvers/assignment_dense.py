@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from pushforward.solvers.assignment_copies import reduced_by_sites
@@ -68,7 +69,7 @@ def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
     if solver == "lapjvh" and rows > NOISIER * columns and dimension_of_columns(cost) < CURVE_DIMENSION:
         solver = "scipy"
     if (rows > NOISIER * columns) if solver == "lapjvh" else (columns > NOISIER * rows):
-        return invert(solve_as_given(np.ascontiguousarray(cost.T), solver)), solver
+        return invert(solve_as_given(torch.from_numpy(cost).T.contiguous().numpy(), solver)), solver  # NumPy's copy: 4 x
     return solve_as_given(cost, solver), solver
 
 
