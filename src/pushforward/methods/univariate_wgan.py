@@ -15,7 +15,7 @@ distance of its law to the rows ``X_1 .. X_n``? For large ``K`` a staircase alon
 
 Departures from the paper:
     * The walk may pass a row again (``revisit``). Squares break the triangle inequality, so this can lower S below that of every path
-      that visits each row once: by 10 % for some twelve points in the plane. Then also no row is nearer to a point of a leg than the
+      that visits each row once: by a fifth for three points around a fourth. Then also no row is nearer to a point of a leg than the
       two ends are, and step 6 is an equality; where rows are visited once only, it is an upper bound.
     * K by default is the smallest for which no time of rest is negative, instead of n times the longest leg, which is enough as well.
       A larger K has a smaller distance to the rows and spends less time between them.
