@@ -18,16 +18,16 @@ Model: ``z = T_L o ... o T_1 (x)`` is standard Gaussian. Every layer is ``T(x) =
    11.  until l has not risen for ``patience`` layers;  keep the layers up to the highest l
    sample:  z ~ N(0, I),  x = T_1^-1 o ... o T_L^-1 (z)           log p(x) = log N(T(x); 0, I) + log |det T'(x)|
 
-Departures from the paper (benchmarks/gis.py measures the first three and the sixth):
+Departures from the paper (benchmarks/gis.py measures the first two and the bags):
     * Step 3 climbs the closed-form gradient with Barzilai-Borwein steps, without a line search; 25 sorts instead of about 500.
     * alpha = .8 and alpha_tails = .98 (less in fewer than five coordinates) instead of 1 - .02 log10 n and 1 - .001 log10 n: as
-      likely to a few hundredths, in a quarter of the layers. The paper's can be given.
+      likely to a few hundredths, in a third of the layers. The paper's can be given.
     * The first layer is along the axes.
     * Knots that coincide are opened by a ramp, and atoms and collinear columns get a little noise; the paper's code redraws
       knots at random, without end for a constant column.
     * Up to five coordinates half the bandwidth is tried as well, and the likelier fit is kept.
     * ``bags``: the mean of the densities of several fits, each with another fifth held out, so that all rows are learned from.
-    * At most 64 directions a layer.
+    * At most 64 directions a layer. A fit ends after 10 layers without a rise instead of 5.
     * Labels: splines for each class along shared directions.
 
 A budget is spent on more starts: for every fifth that is held out the fit that is likeliest on it is kept.
