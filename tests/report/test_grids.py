@@ -102,7 +102,8 @@ def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path) -> None:
 
 def test_panels_stand_side_by_side_under_their_titles() -> None:
     panels = {f"method {k}": image_grid(pictures(6, 8, 8, 1), columns=3, background=None) for k in range(4)}
-    image = np.asarray(titled_panels(panels, columns=3))
+    assert titled_panels(panels, columns=3).mode == "L"
+    image = np.asarray(titled_panels(panels, columns=3).convert("RGB"))
     width, height = panels["method 0"].size
     assert image.shape[0] > 2 * height
     assert 3 * width < image.shape[1] < 4 * width

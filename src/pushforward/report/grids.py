@@ -100,7 +100,7 @@ def titled_panels(panels: Mapping[str, Image], *, columns: int = 3) -> Image:
         columns: Panels in a row.
 
     Returns:
-        A PIL image in mode RGB.
+        A PIL image, grey (mode L) where all panels are, otherwise in mode RGB.
 
     Raises:
         ValueError: There is no panel.
@@ -113,13 +113,13 @@ def titled_panels(panels: Mapping[str, Image], *, columns: int = 3) -> Image:
     wide, high = (max(side) for side in zip(*(panel.size for panel in panels.values()), strict=True))
     across, down = wide + _MARGIN, high + _TITLE + _MARGIN
     rows, columns = math.ceil(len(panels) / columns), min(columns, len(panels))
-    canvas = pil.new("RGB", (across * columns + _MARGIN, down * rows + _MARGIN), (WHITE,) * 3)
+    mode = "L" if all(panel.mode in ("L", "LA") for panel in panels.values()) else "RGB"
+    canvas = pil.new(mode, (across * columns + _MARGIN, down * rows + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
     for k, (title, panel) in enumerate(panels.items()):
         left, top = _MARGIN + k % columns * across, _MARGIN + k // columns * down
-        draw.text((left, top), title, fill=(_INK,) * 3, font=_font(15))
-        coloured = panel.convert("RGBA")
-        canvas.paste(coloured, (left, top + _TITLE), coloured)
+        draw.text((left, top), title, fill=_INK if mode == "L" else (_INK,) * 3, font=_font(15))
+        canvas.paste(panel.convert(mode), (left, top + _TITLE), panel.convert(f"{mode}A").getchannel("A"))
     return canvas
 
 
