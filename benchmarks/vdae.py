@@ -223,6 +223,11 @@ def digits() -> None:
     mixed = VAE(latent_dim=10, width=32)
     best, _ = fit(mixed, train, f"{steps} steps")
     say(f"  VAE(10) with its mixture: MMD2 {pixel_mmd(best.sample(1300, seed=0), test):.2f}")
+    few, _ = fit(VDAE(latent_dim=10, width=32, local=4), train, "1500 steps")
+    made = {"VDAE": single(model, 1300), "VDAE, local=4": single(few, 1300), "VAE(10)": plain.sample(1300, seed=0)}
+    for name, x in (made | {"VAE(10) with its mixture": best.sample(1300, seed=0)}).items():
+        found = metrics.precision_recall(flat(x), flat(test))
+        say(f"  {name}: precision {found.precision.value:.2f}, recall {found.recall.value:.2f} against test digits")
     law, g = cast(DiffusionLaw, model.law_), torch.Generator().manual_seed(0)
     with torch.no_grad():
         moved = law.walk.move(torch.zeros(1300, dtype=torch.int64), model.mixing_steps(), g)

@@ -29,7 +29,8 @@ Departures from the paper and its code (benchmarks/vdae.py measures the first an
     * Adam on a cosine and averaged weights: usual care, not in the paper.
 
 When to use: data on a manifold whose shape matters (loops, spheres, motion, views) and is not known; walks through the data.
-When not: novelty matters. Samples are one local step away from a training row, so they lie near training rows by construction.
+When not: novelty or variety matters. Samples are means over the neighbours of a training row: near it by construction, and less varied
+than the data (docs/vdae.md).
 """
 
 from __future__ import annotations
