@@ -18,10 +18,10 @@ class Pairing:
     seconds: float = 0.0
     expected: float = 0.0
 
-    def record(self, seconds: float, longer: float = 1.0) -> None:
-        """Add the time of an assignment, and expect the next one to take a little longer, or ``longer`` times as long."""
+    def record(self, seconds: float) -> None:
+        """Add the time of an assignment, and expect the next one to take a little longer."""
         self.seconds += seconds
-        self.expected = 1.2 * longer * seconds
+        self.expected = 1.2 * seconds
 
     def state_dict(self) -> dict[str, Any]:
         """All fields by name."""

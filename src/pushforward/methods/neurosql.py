@@ -66,7 +66,7 @@ FEATURES: dict[str, Callable[[Tensor, int], nn.Module]] = {
     "random": lambda x, k: nets.random_features(x.shape[1:], seed=0).to(x.device),
 }
 _STRETCH_FROM = 6000
-_WIDE = 10  # rows of this many times the latent dimension take twice as long to assign as principal scores
+_WIDE = 200  # rows of this many values take twice as long to assign as principal scores
 _CHUNK = 2048
 _FEWEST_STEPS, _MOST_STEPS = 1500, 20_000  # without a budget: 300 epochs, within these bounds
 _STEPS_ON_CODES, _TIME_ON_CODES, _TIME_IF_MANY = (
@@ -90,7 +90,7 @@ class NeuroSQL(Method):
         momentum: weight of the old code when codes are updated (fixed lattice only; 0 is a plain replacement).
         initial: first pairing: ``"pca"`` assigns principal scores to the lattice, ``"random"`` shuffles.
         reassign_every: epochs between two assignments; with a step budget stretched in proportion above 6000 rows.
-        assignment_share: with a wall budget, assignments may use at most this share of the time.
+        assignment_share: with a wall budget, assignments between the first and the last may use at most this share of the time.
         noise: residual added to samples: ``"local"`` (neighbouring residuals combined), ``"gaussian"`` or ``"none"``.
         features: extra coordinates of the cost: ``"none"``, ``"pca"`` (whitened scores), ``"random"`` (a fixed random
             convolutional network) or a module ``[n, *event] -> [n, k]``.
@@ -277,8 +277,8 @@ class NeuroSQL(Method):
 
         first = run.world.agree(run.value("first assignment", pair))
         pairing = Pairing(points[first], points, first)
-        wider = min(1.0, target.shape[1] / (_WIDE * self.latent_dim))  # the assignments to come have longer vectors
-        pairing.record(run.seconds.get("first assignment", 0.0), longer=1 + wider)
+        wider = min(1.0, target.shape[1] / _WIDE)  # the assignments to come have longer vectors
+        pairing.expected = 1.2 * (1 + wider) * run.seconds.get("first assignment", 0.0)
         return pairing
 
     def _lattice(self, law: LatentLaw, data: TrainingSet, run: Run) -> Tensor:

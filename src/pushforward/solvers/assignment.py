@@ -32,7 +32,7 @@ from pushforward.solvers.assignment_dense import (
 )
 from pushforward.solvers.assignment_gap import estimated_gap
 from pushforward.solvers.assignment_sparse import solve_sparse
-from pushforward.solvers.assignment_split import SWEEPS, co_split, polish
+from pushforward.solvers.assignment_split import BLOCK, LEAF, SWEEPS, co_split, polish
 
 Points = Tensor | npt.NDArray[Any]
 
@@ -40,8 +40,8 @@ EXACT_LIMIT = 6000
 SPARSE_LIMIT = 50_000
 MIN_GAIN = 5e-4
 """Polish above the sparse limit stops at a sweep that lowers the cost by less than this share."""
-QUICK_SWEEPS = 2
-"""They bring most of what sixteen would: the first lowers the cost by more than all later ones together."""
+QUICK_BLOCK, QUICK_SWEEPS = 256, 4
+"""Blocks and sweeps of a quick polish: on photographs' patches as good as one sweep of full blocks, in a third of its time."""
 COST_ROWS = 65_536
 WIDEST = 1e140
 """Values may spread this far: the squares of float64 end at 1e308."""
@@ -91,7 +91,7 @@ def assign(
         generator: source of the random starts of co-splitting and polish; without one every call takes the same.
         exact_limit: largest n solved on the dense matrix (8 n^2 bytes).
         sparse_limit: largest n solved on sparse candidates (about 500 n bytes, time of order n^2 d).
-        quick: above ``sparse_limit`` a third of the time, for alternating schemes: few polish sweeps, no estimate of the gap.
+        quick: above ``sparse_limit`` a fraction of the time, for alternating schemes: few sweeps in small blocks, no estimate of the gap.
 
     Returns:
         The ``Assignment``. Its cost is never above that of ``initial``.
@@ -172,14 +172,14 @@ def _solve(
         require_memory(len(x), solver_bytes(x.element_size()), f"lower exact_limit={exact_limit} below n")
         columns, solver = solve_dense(squared_distances(x, y).cpu().numpy())
         return _Found(torch.from_numpy(columns).to(x.device), solver, 0.0)
+    leaf, block, sweeps = (QUICK_BLOCK, QUICK_BLOCK, QUICK_SWEEPS) if quick else (LEAF, BLOCK, SWEEPS)
     if len(x) <= sparse_limit:
         start = co_split(x, y, generator=generator) if start is None else start
         permutation, gap = solve_sparse(x, y, start)
         return _Found(permutation, "sparse", gap)
     if start is None:
-        start = co_split(x, y, generator=generator)
-    sweeps = QUICK_SWEEPS if quick else SWEEPS
-    permutation = polish(x, y, start, generator=generator, sweeps=sweeps, min_gain=MIN_GAIN)
+        start = co_split(x, y, generator=generator, leaf=leaf)
+    permutation = polish(x, y, start, generator=generator, sweeps=sweeps, block=block, min_gain=MIN_GAIN)
     above = None if quick else estimated_gap(x, y, permutation, generator=generator)
     return _Found(permutation, "co-split", None, above)
 
