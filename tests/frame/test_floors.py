@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2] / "src" / "pushforward"
 # Every module stands on the floors below its own, and on its own floor unless that is the floor of methods.
 FLOORS: list[set[str]] = [
     {"errors", "budget", "folders", "world", "progress", "parameters"},
-    {"maps", "laws", "residuals", "latent", "pairing", "mixtures", "denoising", "sliced", "gaussianized", "patches", "critic_law", "objectives", "solvers", "nets", "metrics"}
+    {"maps", "laws", "residuals", "latent", "pairing", "mixtures", "denoising", "sliced"}
+    | {"gaussianized", "patches", "critic_law", "objectives", "solvers", "nets", "metrics"}
     | {"walks"},
     {"data", "run", "condition", "codes", "source", "diagnostics"},
     {"report"},  # draws a fitted model that it is handed; saving puts its pictures and card into the folder
