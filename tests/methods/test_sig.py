@@ -121,12 +121,21 @@ def test_a_budget_of_steps_is_spread_over_the_stages() -> None:
     assert all(record["loss"] >= 0 for record in model.history_)
 
 
-def test_a_wall_budget_reaches_the_small_patches() -> None:
+def test_a_wall_budget_reaches_the_small_patches_and_has_no_more_than_its_slots() -> None:
     images = np.random.default_rng(0).random((40, 6, 6)).astype(np.float32)
     model = pf.SIG(knots=8, iterations=2).fit(images, budget="2s", run=pf.Run(**QUIET))
     counts = torch.tensor([len(stage) for stage in model.law_])
     assert int(counts.min()) > 0
+    assert int(counts.max()) <= 18  # 16 slots a stage
+    assert model.run_["seconds"] == pytest.approx(2, abs=0.2)
     assert [record["patch"] for record in model.history_] == sorted((r["patch"] for r in model.history_), reverse=True)
+
+
+def test_splines_of_whole_images_are_smoother() -> None:
+    images = np.random.default_rng(0).random((1200, 3, 3)).astype(np.float32)
+    for hierarchy, knots in ((True, 34), (False, 30)):
+        model = pf.SIG(layers=1, iterations=1, hierarchy=hierarchy).fit(images, run=pf.Run(validation=0, **QUIET))
+        assert model.law_.stages[0].layer(0).spline.x.shape[-1] == knots
 
 
 class Stopped(Exception):

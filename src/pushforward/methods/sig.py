@@ -18,9 +18,12 @@ Departures from the paper (benchmarks/sig.py measures directions and knots):
     * Directions by Barzilai-Borwein steps with a closed-form gradient, 30 of them on some thousand rows, all patches at once; the paper's
       line search with automatic gradients takes 200 on all rows, one patch after the other.
     * The square root of n, at most 100, knots a spline instead of 400, stored as half-precision steps: samples are as good, densities
-      overfit less. The particles go through a layer as it is stored, so that later layers see and undo its rounding.
+      overfit less. At most 30 where all layers are on whole images: held-out densities are higher. The particles go through a layer as
+      it is stored, so that later layers see and undo its rounding.
     * Splines lead from particles to data; the paper fits the inverse. The particles are then moved without solving quadratics.
     * 25 layers a stage, not 100 or 200. A budget is spread over the stages: of layers by their number, of wall time by time.
+    * A wall budget is cut into slots, for as many layers a stage as the square root of n, from 16 to 100: more of them move the samples
+      to the training rows. A layer that is ready before its slot ends goes on with its search, on another choice of rows.
     * Labels: a spline for each class along shared directions (in the authors' code, not in the paper).
 
 ``log_prob`` is a by-product: only particles are matched, and every layer of small patches makes the density at real rows worse while
@@ -51,7 +54,8 @@ _SEARCH_VALUES, _SEARCH_ROWS = 2**20, 4000  # values along slices, and rows, in 
 _QUANTILE_ROWS = 2**17  # particles that quantiles are taken of, others in every layer
 _AT_ONCE = {"cpu": 2**22}  # values that are sorted at once
 _ON_A_CARD = 2**27
-_FEWEST_KNOTS, _MOST_KNOTS = 16, 100
+_FEWEST, _MOST = 16, 100  # knots of a spline, and layers of a stage under a wall budget
+_MOST_WHOLE = 30  # knots where all layers are on whole images
 _MOST_LEVELS = 4096
 _LOOKED_AT = 256  # images looked at for integer levels
 
@@ -147,9 +151,10 @@ class SIG(Method):
 
     Args:
         layers: layers of a stage without a budget (colour images: of the stages in one channel, twice as many in the others); the
-            paper has 100.
+            paper has 100. Under a wall budget at most the square root of the number of rows, from 16 to 100.
         hierarchy: whether images have stages of patches; without, all layers are on whole images, which is fit for `outlier_score`.
-        knots: of a spline; None takes the square root of the number of rows (of a class), from 16 to 100; the paper has 400.
+        knots: of a spline; None takes the square root of the number of rows (of a class), from 16 to 100, without hierarchy to 30; the
+            paper has 400.
         oversampling: particles for every row (the paper's 6).
         iterations: evaluations in the search for directions; 0 leaves them random.
     """
@@ -190,17 +195,16 @@ class SIG(Method):
         if labels is not None:
             law.frequencies = torch.bincount(labels, minlength=data.classes) / len(labels)
         particles: Tensor | None = None
+        slots = _root(len(data.x), _MOST) * sum(stage.patch.share for stage in law)
         for _ in run.loop("layers", default=f"{self.layers * sum(stage.patch.share for stage in law)} steps"):
-            began = run.elapsed
             if (
                 particles is None
             ):  # at the first tick, after a resume too: then they go through the layers that were kept
                 particles = law.source.sample(copies, generator=_seeded("particles", run)).T.contiguous()
                 law.move_(particles, particle_labels)
             stage = _stage(law, run.fraction)
-            distance = self._layer(stage, (x, labels), (particles, particle_labels), run.generator)
+            distance = self._layer(stage, (x, labels), (particles, particle_labels), run, slots)
             run.log(loss=distance, patch=min(stage.patch.height, stage.patch.width), channels=stage.patch.channels)
-            run.reserve(run.elapsed - began)
         return law
 
     def _layer(
@@ -208,28 +212,45 @@ class SIG(Method):
         stage: PatchLayers,
         data: tuple[Tensor, Tensor | None],
         particles: tuple[Tensor, Tensor | None],
-        generator: torch.Generator,
+        run: Run,
+        slots: int,
     ) -> float:
         """Steps 4 to 8 for one layer; the mean squared distance along its slices before it."""
-        shift = stage.draw_shift(generator)
+        began, slot = run.elapsed, min(math.floor(run.fraction * slots), slots - 1)
+        shift = stage.draw_shift(run.generator)
         index = stage.index(shift)
-        frame = self._directions(stage.patch.slices, data[0], particles[0], index, generator)
-        knots = self.knots or min(max(math.isqrt(data[0].shape[1] // stage.classes), _FEWEST_KNOTS), _MOST_KNOTS)
-        levels = _levels(knots, data[0].device)
-        seen = _every(particles, _QUANTILE_ROWS, generator)
+        frame = self._directions(stage.patch.slices, data[0], particles[0], index, run.generator)
+        searched = run.elapsed - began
+        while run.timed and run.agreed(not run.interrupted and run.fraction * slots < slot + 1):
+            frame = self._directions(stage.patch.slices, data[0], particles[0], index, run.generator, start=frame)
+        found = run.elapsed
+        levels = _levels(self._knots(data[0].shape[1] // stage.classes), data[0].device)
+        seen = _every(particles, _QUANTILE_ROWS, run.generator)
         source, target = (_quantiles(*rows, stage.classes, index, frame, levels) for rows in (seen, data))
         distance = torch.trapezoid((source - target).square().mean((0, 1, 2)), levels)
         stage.add(shift, frame, Spline(source, target, source)).move_(*particles)
+        run.reserve(searched + run.elapsed - found)
         return float(distance)
 
     def _directions(
-        self, count: int, x: Tensor, particles: Tensor, index: Tensor, generator: torch.Generator
+        self,
+        count: int,
+        x: Tensor,
+        particles: Tensor,
+        index: Tensor,
+        generator: torch.Generator,
+        start: Tensor | None = None,
     ) -> Tensor:
-        """Step 6: ``[P, size, count]``."""
+        """Step 6: ``[P, size, count]``, from random first directions or from ``start``."""
         most = max(_SEARCH_VALUES // (len(index) * count), 2 * count)
         rows = min(x.shape[1], particles.shape[1], most, _SEARCH_ROWS)
         chosen = [take_patches(some[:, _some(some.shape[1], rows, generator)], index).mT for some in (particles, x)]
-        return find_slices(chosen[0], target=chosen[1], count=count, iterations=self.iterations, generator=generator)
+        return find_slices(
+            chosen[0], target=chosen[1], count=count, iterations=self.iterations, generator=generator, start=start
+        )
+
+    def _knots(self, rows: int) -> int:
+        return self.knots or _root(rows, _MOST if self.hierarchy else _MOST_WHOLE)
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> SlicedLaw:
         return SlicedLaw(event_shape, schedule(event_shape, hierarchy=self.hierarchy), classes)
@@ -274,6 +295,11 @@ def _stage(law: SlicedLaw, fraction: float) -> PatchLayers:
     here = int((ends <= fraction * float(ends[-1]) + 1e-9).sum())
     latest = max((i for i, stage in enumerate(stages) if len(stage)), default=0)
     return stages[min(max(here, latest), len(stages) - 1)]
+
+
+def _root(n: int, most: int) -> int:
+    """The square root of a number of rows, from 16 to ``most``."""
+    return min(max(math.isqrt(n), _FEWEST), most)
 
 
 def _levels(count: int, device: torch.device) -> Tensor:
