@@ -117,6 +117,16 @@ def test_every_solver_learns_something(name: str) -> None:
     assert 0 < score.estimate < 2 * score.truth
 
 
+@pytest.mark.parametrize("name", ["GP", "SN"])
+def test_equal_seeds_give_equal_critics(name: str) -> None:
+    pairs, found = ray_pairs(2), []
+    for seed in (3, 4):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of the global generator, which must not matter
+            found.append(judge(SOLVERS[name](pairs, Training(steps=10, batch=32)), pairs, rows=64))
+    assert found[0] == found[1]
+
+
 def test_the_board_takes_means() -> None:
     board = W1Board({"a": [W1Score(0.5, 1, 2, 3), W1Score(0.7, 1, 4, 3)], "b": [W1Score(0.9, 0, 3, 3)]})
     assert board.names == ["b", "a"]

@@ -74,7 +74,7 @@ def one_sided(pairs: RayPairs, how: Training) -> Slopes:
 
 def spectral(pairs: RayPairs, how: Training) -> Slopes:
     """Spectral normalisation (1802.05957), with the gradient through the singular value."""
-    f = spectral_normalised(_critic(pairs, how))
+    f = _seeded(lambda: spectral_normalised(_critic(pairs, how)), how)
     _train(f.parameters(), lambda x, y: -_gap(f, x, y), pairs, how)
     return CriticSlopes(f.eval())
 
@@ -291,8 +291,9 @@ def _gap(f: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return dual_gap(values[: len(x)], values[len(x) :])
 
 
-def _widths(pairs: RayPairs) -> tuple[int, int, int]:
-    return (max(2 * pairs.dim, 128),) * 3
+def _widths(pairs: RayPairs) -> tuple[int, int]:
+    """Two hidden layers (2206.07767)."""
+    return (max(2 * pairs.dim, 128),) * 2
 
 
 def _critic(pairs: RayPairs, how: Training, name: str = "first") -> nn.Module:
