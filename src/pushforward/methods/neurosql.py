@@ -74,10 +74,6 @@ _STEPS_ON_CODES, _TIME_ON_CODES, _TIME_IF_MANY = (
     0.85,
     0.6,
 )  # share of a budget for learning codes, whose steps are dear
-_CODE_NOISE, _CODE_DECAY = (
-    0.3,
-    1e-3,
-)  # codes are decoded with noise on them and drawn to zero, so that codes between decode well
 
 
 class NeuroSQL(Method):

@@ -195,11 +195,10 @@ class SIG(Method):
         if labels is not None:
             law.frequencies = torch.bincount(labels, minlength=data.classes) / len(labels)
         particles: Tensor | None = None
-        slots = _root(len(data.x), _MOST) * sum(stage.patch.share for stage in law)
-        for _ in run.loop("layers", default=f"{self.layers * sum(stage.patch.share for stage in law)} steps"):
-            if (
-                particles is None
-            ):  # at the first tick, after a resume too: then they go through the layers that were kept
+        shares = sum(stage.patch.share for stage in law)
+        slots = _root(len(data.x), _MOST) * shares
+        for _ in run.loop("layers", default=f"{self.layers * shares} steps"):
+            if particles is None:  # the first tick, also after a resume: then they go through the layers that were kept
                 particles = law.source.sample(copies, generator=_seeded("particles", run)).T.contiguous()
                 law.move_(particles, particle_labels)
             stage = _stage(law, run.fraction)
