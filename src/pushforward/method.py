@@ -246,7 +246,7 @@ class Method(ABC):
             raise NotSupported(
                 f"{type(self).__name__} cannot be conditioned; methods that can: {', '.join(sorted(able))}."
             )
-        loaded, groups = split_group(load_data(data), group)
+        loaded, groups = split_group(load_data(data), group, condition)
         values, labels, column = split_condition(loaded, condition)
         whole = fit_schema(values)  # every row is looked at, so that messages speak of the user's row numbers
         if whole.kind not in self.kinds:

@@ -138,6 +138,18 @@ def test_the_same_command_fits_nothing_again(
     assert "done already" in told.err
 
 
+def test_what_broke_down_is_tried_again_and_what_was_refused_is_not(here: Here, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    methods = [TOO_WIDE, SMALL]
+    first = pf.compare(vectors(), methods=methods, out=out, **QUICK)
+    broken = [path for path in (out / "results").glob("*seed0.json") if not json.loads(path.read_text())["failed"]]
+    broken[0].write_text(Result("NeuroSQL", 0, failed="the process was killed").as_json())
+    jobs = len(here.jobs)
+    again = pf.compare(vectors(), methods=methods, out=out, **QUICK)
+    assert here.jobs[jobs:] == [("NeuroSQL", 0)]
+    assert [r.metrics for r in again.results] == [r.metrics for r in first.results]
+
+
 def test_other_settings_are_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = arguments(finished)
     given[given.index("20 steps")] = "30 steps"

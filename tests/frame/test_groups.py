@@ -171,3 +171,8 @@ def test_emoji_are_conditioned_on_their_group(real_data: Path) -> None:
     data = load_data(path)
     assert set(data.arrays) == {"codepoint", "group"}
     assert np.bincount(data.arrays["group"]).tolist() == [108, 119]
+
+
+def test_a_column_cannot_be_both_group_and_label() -> None:
+    with pytest.raises(DataError, match="group and condition: both are 'kind'"):
+        fit(TABLE, group="kind", condition="kind")

@@ -51,7 +51,7 @@ class Comparison:
         self.budget = Budget.parse(settings["budget"])
         self.reference = Result.read(self._file("reference"))
         found = {(e.label, seed): Result.read(self._file(e.key, seed)) for e in entrants for seed in seeds}
-        self.done = {key: result for key, result in found.items() if result is not None}
+        self.done = {key: result for key, result in found.items() if result is not None and result.settled}
 
     @cached_property
     def judge(self) -> Judge:

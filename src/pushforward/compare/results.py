@@ -42,6 +42,11 @@ class Result:
     plane: tuple[tuple[float, float], ...] = ()
     picture: str = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether continuing leaves it as it is: it went well, or was refused; what broke down is tried again."""
+        return not self.failed or self.refused
+
     def as_json(self) -> str:
         """As the text of a file; what is not finite is null."""
         plain = asdict(self) | {"metrics": {name: _nulls(asdict(found)) for name, found in self.metrics.items()}}

@@ -75,7 +75,7 @@ def read_rows(
         ValueError: an argument is out of its range.
     """
     source = load_data(data)
-    loaded, groups = split_group(source, group)
+    loaded, groups = split_group(source, group, condition)
     loaded, name = _named(loaded, condition)
     fit_schema(split_condition(loaded, name)[0])  # so that messages speak of the user's rows
     given = None if holdout is None else load_data(holdout)

@@ -55,19 +55,25 @@ def is_name(given: object) -> bool:
     return isinstance(given, (str, int, np.integer))
 
 
-def split_group(data: Data, group: object) -> tuple[Data, NDArray[Any] | None]:
+def split_group(data: Data, group: object, condition: object = None) -> tuple[Data, NDArray[Any] | None]:
     """The data to model, and the group of every row.
 
     Args:
         data: what was read.
         group: None; an array ``[n]``; the name of an array beside the values; or a column of the table, which is then
             not modelled.
+        condition: what the labels are, as for ``fit``.
 
     Raises:
-        DataError: an unknown name, a wrong number of entries, or a single group.
+        DataError: an unknown name, a wrong number of entries, a single group, or the column of the labels.
     """
     if group is None:
         return data, None
+    if is_name(group) and is_name(condition) and group == condition:
+        raise DataError(
+            f"group and condition: both are {group!r}, but then held-out rows would have labels that were never trained on. "
+            "Fix: leave one of the two out."
+        )
     rest, members = _group_by_name(data, group) if is_name(group) else (data, _entries(group))
     if len(members) != len(data):
         raise DataError(f"group: one entry a row is needed, got {len(members)} for {len(data)} rows.")
