@@ -1,4 +1,4 @@
-"""What a critic with a gradient penalty really computes: congested transport.
+"""What a critic with a gradient penalty really computes: congested transport. (Beside it `game_stability`, of two learning rates.)
 
 Milne, Nachman: Wasserstein GANs with gradient penalty compute congested transport, arXiv 2109.00528. With ``sigma`` the law of
 ``z = (1 - t) x + t y`` for independent ``x ~ mu``, ``y ~ nu``, ``t ~ U(0, 1)`` and the one-sided penalty of weight ``lambda``,
@@ -20,7 +20,10 @@ import torch
 from torch import Tensor
 
 from pushforward.objectives.critics import Critic, critic_values, dual_gap
+from pushforward.objectives.game_stability import GameStability, game_stability
 from pushforward.objectives.penalties import gradient_of, interpolates, one_sided_penalty, slopes
+
+__all__ = ["Congestion", "GameStability", "congestion", "game_stability", "momentum_field"]
 
 _FEATURES = 32
 _CHUNK = 4096

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2] / "src" / "pushforward"
 FLOORS: list[set[str]] = [
     {"errors", "budget", "folders", "world", "progress", "parameters"},
     {"maps", "laws", "residuals", "latent", "pairing", "mixtures", "denoising", "sliced"}
-    | {"gaussianized", "patches", "critic_law", "objectives", "solvers", "nets", "metrics"}
+    | {"gaussianized", "patches", "critic_law", "generator_law", "objectives", "solvers", "nets", "metrics"}
     | {"walks"},
-    {"data", "run", "condition", "codes", "source", "diagnostics"},
+    {"data", "run", "condition", "codes", "source", "diagnostics", "time_scales", "two_player"},
     {"report"},  # draws a fitted model that it is handed; saving puts its pictures and card into the folder
     {"method", "saving"},
     {"methods"},

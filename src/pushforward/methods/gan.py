@@ -31,57 +31,22 @@ When not: a density, codes of rows, or small data: the discriminator then knows 
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, softplus
 
 from pushforward import nets
+from pushforward.generator_law import GeneratorLaw
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.objectives.adversarial import logistic_critic, non_saturating_generator
+from pushforward.objectives.penalties import gradient_of, slopes
 from pushforward.run import Run
+from pushforward.time_scales import ScheduleName
+from pushforward.two_player import Game, adam, built, check_settings, generator_law, own_values
 
 _PENALTY_EVERY = 8
 _BETAS = (0.0, 0.99)  # of Adam (1801.04406 has 0 and 0.99, DCGAN 0.5 and 0.999)
-_FEWEST_STEPS, _MOST_STEPS = 3000, 40_000  # without a budget: 600 epochs, within these bounds
-
-
-class GeneratorLaw(Law):
-    """The law of ``G(z)``, ``z`` standard Gaussian; with classes, ``G`` also sees the class as a one-hot vector.
-
-    Args:
-        generator: a network from ``[n, d + classes]`` (``[n, d]`` without classes) to ``[n, *event_shape]``.
-        latent_dim: ``d``.
-        classes: number of classes, 1 for none.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, generator: nn.Module, event_shape: tuple[int, ...], *, latent_dim: int, classes: int) -> None:
-        super().__init__(event_shape)
-        self.generator, self.classes = generator, classes
-        self.latent_shape = (latent_dim,)
-        self.register_buffer("frequencies", torch.full((classes,), 1 / classes))
-
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Rows ``G(z)`` for codes ``[n, d]`` and class numbers ``[n]``."""
-        if self.classes > 1:
-            if labels is None:
-                raise ValueError("labels: this law has classes; give a class number for every row.")
-            z = torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)
-        out: Tensor = self.generator(z)
-        return out
-
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``n`` rows; classes come with their training frequencies."""
-        return self.sample_given(torch.multinomial(self.frequencies, n, True, generator=generator), generator=generator)
-
-    def sample_given(self, labels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one row for every class number in ``labels`` ``[n]``."""
-        z = torch.randn(len(labels), *self.latent_shape, generator=generator, device=self.device)
-        return self.decode(z, labels)
 
 
 class GAN(Method):
@@ -93,7 +58,9 @@ class GAN(Method):
         latent_dim: dimension ``d`` of the codes.
         penalty: weight ``gamma`` of the R1 penalty; 0 is the plain loss.
         width: channels (images) or a quarter of the hidden units (vectors, tables) of both networks.
-        learning_rate: of both Adams; follows a cosine to zero.
+        learning_rate: of the generator's Adam.
+        critic_learning_rate: of the discriminator's; None is that of the generator (two time scales: 1706.08500).
+        schedule: of both rates: ``"cosine"`` to zero, ``"constant"``, or the ``"power"`` laws of two time scales.
         batch_size: rows a step.
         ema_decay: of the moving average of the generator's weights that is sampled from.
     """
@@ -116,6 +83,8 @@ class GAN(Method):
         penalty: float = 1.0,
         width: int = 64,
         learning_rate: float = 1e-3,
+        critic_learning_rate: float | None = None,
+        schedule: ScheduleName = "cosine",
         batch_size: int = 64,
         ema_decay: float = 0.995,
     ) -> None:
@@ -123,6 +92,8 @@ class GAN(Method):
         self.penalty = penalty
         self.width = width
         self.learning_rate = learning_rate
+        self.critic_learning_rate = critic_learning_rate
+        self.schedule: ScheduleName = schedule
         self.batch_size = batch_size
         self.ema_decay = ema_decay
 
@@ -131,32 +102,15 @@ class GAN(Method):
     def _fit(self, data: TrainingSet, run: Run) -> Law:
         law = run.build("law", lambda: self._law(data.event_shape, data.classes))
         critic = run.build("critic", lambda: nets.gan_critic(data.event_shape, data.classes, width=self.width))
-        players = [run.track(name, self._adam(net)) for name, net in (("adam G", law), ("adam D", critic))]
-        average = run.average("average", law.generator, self.ema_decay)
-
-        epoch = max(1, len(data.x) // min(self.batch_size, len(data.x)))
-        rows = run.rows(len(data.x), self.batch_size)
-        fooling = torch.zeros((), device=run.device)
-        for step in run.loop(
-            "train", default=f"{min(max(600 * epoch, _FEWEST_STEPS), _MOST_STEPS)} steps", steps_per_epoch=epoch
-        ):
-            for player in players:
-                player.param_groups[0]["lr"] = self.learning_rate * 0.5 * (1 + math.cos(math.pi * run.fraction))
-            batch = next(rows)
-            x, labels = data.x[batch], data.labels[batch] if data.labels is not None else None
-            made = law.decode(torch.randn(len(x), self.latent_dim, generator=run.generator, device=run.device), labels)
-            loss = self._critic_loss(critic, x, made.detach(), labels, penalised=step % _PENALTY_EVERY == 0)
-            run.step(players[1], loss, critic=loss, generator=fooling)
-            critic.requires_grad_(False)
-            fooling = softplus(-_log_odds(critic, made, labels)).mean()
-            run.step(players[0], fooling, critic=loss, generator=fooling)
-            critic.requires_grad_(True)
-
-        law.generator = average.module.requires_grad_(False).eval()
-        if data.labels is not None:
-            law.frequencies = torch.bincount(data.labels, minlength=data.classes) / len(data.x)
-        self.critic_ = critic.requires_grad_(False).eval()
-        return law
+        game = Game(law, critic, data.x, data.labels, run, self, adam(_BETAS))
+        for step in game.ticks():
+            x, labels = game.real()
+            made = game.made(x, labels)
+            game.step_critic(self._critic_loss(critic, x, made.detach(), labels, penalised=step % _PENALTY_EVERY == 0))
+            with game.critic_at_rest():
+                game.step_generator(non_saturating_generator(own_values(critic, made, labels)))
+        self.critic_ = critic
+        return game.finished()
 
     def _critic_loss(
         self, critic: nn.Module, x: Tensor, made: Tensor, labels: Tensor | None, *, penalised: bool
@@ -164,38 +118,21 @@ class GAN(Method):
         """Steps 3 and 4."""
         penalised = penalised and self.penalty > 0
         x = x.requires_grad_(penalised)
-        real = _log_odds(critic, x, labels)
-        loss = softplus(-real).mean() + softplus(_log_odds(critic, made, labels)).mean()
+        real = own_values(critic, x, labels)
+        loss = logistic_critic(real, own_values(critic, made, labels))
         if not penalised:
             return loss
-        (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
-        return loss + 0.5 * _PENALTY_EVERY * self.penalty * slope.flatten(1).square().sum(1).mean()
+        return loss + 0.5 * _PENALTY_EVERY * self.penalty * slopes(gradient_of(real, x)).square().mean()
 
     # ------------------------------------------------------------------ pieces
 
-    def _adam(self, net: nn.Module) -> torch.optim.Adam:
-        return torch.optim.Adam(net.parameters(), lr=self.learning_rate, betas=_BETAS, fused=True)
-
     def _build(self, event_shape: tuple[int, ...], classes: int) -> GeneratorLaw:
-        with torch.random.fork_rng(devices=[]):
-            return self._law(event_shape, classes)
+        return built(lambda: self._law(event_shape, classes))
 
     def _law(self, event_shape: tuple[int, ...], classes: int) -> GeneratorLaw:
-        inputs = self.latent_dim + (classes if classes > 1 else 0)
-        network = nets.gan_generator(inputs, event_shape, width=self.width)
-        return GeneratorLaw(network, event_shape, latent_dim=self.latent_dim, classes=classes)
+        return generator_law(nets.gan_generator, event_shape, classes, latent_dim=self.latent_dim, width=self.width)
 
     def _check(self, data: TrainingSet) -> None:
-        for name in ("latent_dim", "width", "learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
+        check_settings(self)
         if self.penalty < 0:
             raise ValueError(f"penalty: must be 0 or more, got {self.penalty}.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.995.")
-
-
-def _log_odds(critic: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
-    """Log-odds ``[n]`` that rows are data, in the output of their class where there are classes."""
-    out: Tensor = critic(x)
-    return out[:, 0] if labels is None else out.gather(1, labels[:, None])[:, 0]

@@ -19,6 +19,7 @@ from pushforward.nets.generators import ConvGenerator, generator
 from pushforward.nets.layers import Joined, Rescale, evaluating, mlp
 from pushforward.nets.precision import half, half_pays
 from pushforward.nets.random_features import RandomFeatures, random_features
+from pushforward.nets.resnet import Projection, ResFeatures, ResGenerator, residual_critic, residual_generator
 from pushforward.nets.timed import TimedMLP
 from pushforward.nets.unet import UNet, timed_network
 
@@ -34,7 +35,10 @@ __all__ = [
     "GradientNormalised",
     "Joined",
     "MaxMin",
+    "Projection",
     "RandomFeatures",
+    "ResFeatures",
+    "ResGenerator",
     "Rescale",
     "SMOOTH",
     "TimedMLP",
@@ -52,6 +56,8 @@ __all__ = [
     "mlp",
     "mlp_critic",
     "random_features",
+    "residual_critic",
+    "residual_generator",
     "sorting_critic",
     "spectral_normalised",
     "timed_network",

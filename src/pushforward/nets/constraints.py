@@ -14,11 +14,13 @@ What each one guarantees:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
+
+from pushforward.maps import of_class
 
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PIECEWISE_LINEAR = (
@@ -153,9 +155,9 @@ class GradientNormalised(nn.Module):
         _require_piecewise_linear(critic)
         self.critic, self.bound, self.eps = critic, bound, eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Values ``[n]`` of rows ``[n, *event]``."""
-        values, norms = _values_and_slopes(self.critic, x)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Values ``[n]`` of rows ``[n, *event]``; of a critic with a value for every class, those of the classes ``labels`` ``[n]``."""
+        values, norms = _values_and_slopes(lambda rows: of_class(self.critic(rows), labels), x)
         return self.bound * values * norms / (norms.square() + self.eps)
 
 
@@ -185,7 +187,7 @@ def refuse_unbounded(critic: nn.Module) -> None:
         )
 
 
-def _values_and_slopes(critic: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _values_and_slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """Values and norms of gradients ``[n]``, in the graph where gradients are enabled."""
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
