@@ -16,7 +16,7 @@ FLOORS: list[set[str]] = [
     {"errors", "budget", "folders", "world", "progress", "parameters"},
     {"maps", "laws", "residuals", "latent", "pairing", "mixtures", "denoising", "sliced"}
     | {"gaussianized", "patches", "critic_law", "generator_law", "objectives", "solvers", "nets", "metrics"}
-    | {"walks"},
+    | {"walks", "augmentation"},
     {"data", "run", "condition", "codes", "source", "diagnostics", "time_scales", "two_player"},
     {"report"},  # draws a fitted model that it is handed; saving puts its pictures and card into the folder
     {"method", "saving"},
