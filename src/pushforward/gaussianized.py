@@ -18,7 +18,7 @@ _LOG_2PI = math.log(2 * math.pi)
 
 @dataclass
 class Fit:
-    """One fit: ``axes`` and ``white`` have one layer or none, ``scores`` ``[m]`` are minus log-densities of rows it was not fitted to."""
+    """One fit: ``axes`` and ``white`` have one layer or none; ``scores`` ``[m]`` are minus log-densities of rows that had no part in it."""
 
     axes: list[Layer]
     white: list[Layer]
@@ -51,7 +51,7 @@ class Gaussianized(Law):
         self.register_buffer("scale", torch.ones(p))
         self.register_buffer("ends", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("frequencies", torch.full((classes,), 1 / classes))
-        self.register_buffer("calibration", torch.zeros(0))
+        self.register_buffer("calibration", torch.zeros(1, 0))
         self.bounds = Bounds(torch.zeros(0), torch.zeros(0))
         self.axes, self.white, self.layers = SlicedLayers(), SlicedLayers(), SlicedLayers()
         self.base = Gaussian((p,))
@@ -62,7 +62,7 @@ class Gaussianized(Law):
         self.white = SlicedLayers.stack([layer for fit in fits for layer in fit.white])
         self.layers = SlicedLayers.stack([layer for fit in fits for layer in fit.layers])
         self.ends = torch.tensor([len(fit.layers) for fit in fits], device=self.device).cumsum(0)
-        self.calibration = (torch.cat([fit.scores for fit in fits]) + self.scale.log().sum()).sort().values
+        self.calibration = (torch.stack([fit.scores for fit in fits]) + self.scale.log().sum()).sort().values
         return self
 
     # ------------------------------------------------------------------ the abilities
@@ -85,11 +85,7 @@ class Gaussianized(Law):
 
     def log_prob(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Log-density ``[n]`` of rows, given the class numbers ``[n]`` where there are some, otherwise over all classes."""
-        classes = len(self.frequencies)
-        if labels is None and classes > 1:
-            each = [self.log_prob(x, torch.full((len(x),), k, device=x.device)) for k in range(classes)]
-            return (torch.stack(each) + self.frequencies.log()[:, None]).logsumexp(0)
-        parts: Tensor = torch.stack([self._log_prob(x, labels, i) for i in range(len(self.ends))])
+        parts = self._log_probs(x, labels)
         return parts.logsumexp(0) - math.log(len(parts))
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -109,12 +105,12 @@ class Gaussianized(Law):
         return -self.log_prob(x, labels)
 
     def p_value(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Share ``[n]`` of validation rows that are at least as unlikely; uniform for rows of the same law, small for outliers.
+        """Share ``[n]`` of held-out rows that are at least as unlikely; uniform for rows of the same law, small for outliers.
 
-        The rank of the outlier score among the scores of rows that no map was fitted to, those of every map by that map.
+        Every map ranks the row among rows that had no part in it (Vovk, Cross-conformal predictors, arXiv 1208.0806, for several maps).
         """
-        m = len(self.calibration)
-        below: Tensor = torch.searchsorted(self.calibration, self.outlier_score(x, labels).contiguous())
+        below = torch.searchsorted(self.calibration, -self._log_probs(x, labels)).sum(0)
+        m = self.calibration.numel()
         share: Tensor = (1 + m - below) / (1 + m)
         return share
 
@@ -137,6 +133,14 @@ class Gaussianized(Law):
             z = layers.forward(z, labels, part)
         inside: Tensor = self.bounds(z)
         return inside * self.scale + self.mean
+
+    def _log_probs(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Log-densities ``[maps, n]`` of rows by each map alone."""
+        classes = len(self.frequencies)
+        if labels is None and classes > 1:
+            each = [self._log_probs(x, torch.full((len(x),), k, device=x.device)) for k in range(classes)]
+            return (torch.stack(each) + self.frequencies.log()[:, None, None]).logsumexp(0)
+        return torch.stack([self._log_prob(x, labels, i) for i in range(len(self.ends))])
 
     def _log_prob(self, x: Tensor, labels: Tensor | None, i: int) -> Tensor:
         z, log_det = self._to_noise(x, labels, i)

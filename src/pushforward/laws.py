@@ -100,7 +100,7 @@ class Gaussian(UnitLaw):
 
     def energy(self, z: Tensor) -> Tensor:
         """``|z|^2``."""
-        return z.reshape(len(z), -1).square().sum(1)
+        return z.reshape(len(z), self.uniform_dim).square().sum(1)
 
     def between(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
         """On great circles, the radius changing linearly: a straight line would pass through the centre, where there is no mass."""

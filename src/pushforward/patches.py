@@ -154,7 +154,7 @@ class Layer(NamedTuple):
     def _chunks(self, x: Tensor) -> list[slice]:
         """Ranges of columns that are moved at once."""
         columns = max(1, _AT_ONCE.get(x.device.type, _ON_A_CARD) // math.prod(self.spline.x.shape[:2]))
-        return [slice(start, start + columns) for start in range(0, x.shape[1], columns)]
+        return [slice(start, start + columns) for start in range(0, max(x.shape[1], 1), columns)]
 
 
 def _of(labels: Tensor | None, part: slice) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,9 @@ from pushforward.maps import Map
 from pushforward.solvers.rational_quadratic import Spline, inverse, transform
 
 _EDGE = 1e-5  # of the width, left free at both bounds: the logit's lambda
+_AT_ONCE = {"cpu": 2**18}  # values along slices that are moved at once
+_ON_A_CARD = 2**26
+_Splines = Callable[[Spline, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 def slide(x: Tensor, slices: Tensor | None, spline: Spline, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -20,18 +25,28 @@ def slide(x: Tensor, slices: Tensor | None, spline: Spline, classes: Tensor | No
         spline: increasing functions ``psi``, knots ``[..., K, M]``, or ``[..., K, C, M]`` where there are classes.
         classes: class numbers ``[n]``.
     """
-    u = x.mT if slices is None else slices.mT @ x.mT
-    v, log_slope = transform(spline, u, classes)
-    return _moved(x, slices, u, v), log_slope.sum(-2)
+    return _along(transform, x, slices, spline, classes)
 
 
 def slide_back(
     x: Tensor, slices: Tensor | None, spline: Spline, classes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The inverse of `slide` and its log-determinant, in closed form, since the directions are orthonormal."""
-    v = x.mT if slices is None else slices.mT @ x.mT
-    u, log_slope = inverse(spline, v, classes)
-    return _moved(x, slices, v, u), log_slope.sum(-2)
+    return _along(inverse, x, slices, spline, classes)
+
+
+def _along(
+    splines: _Splines, x: Tensor, slices: Tensor | None, spline: Spline, classes: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Points moved along the slices by splines or their inverses, and the log-determinant, some rows at a time."""
+    rows = max(1, _AT_ONCE.get(x.device.type, _ON_A_CARD) // spline.x.shape[-2 if classes is None else -3])
+    if x.shape[-2] > rows:
+        some = classes.split(rows) if classes is not None else [None] * -(-x.shape[-2] // rows)
+        parts = [_along(splines, part, slices, spline, own) for part, own in zip(x.split(rows, -2), some, strict=True)]
+        return torch.cat([moved for moved, _ in parts], -2), torch.cat([log_det for _, log_det in parts], -1)
+    before = x.mT if slices is None else slices.mT @ x.mT
+    after, log_slope = splines(spline, before, classes)
+    return _moved(x, slices, before, after), log_slope.sum(-2)
 
 
 def _moved(x: Tensor, slices: Tensor | None, before: Tensor, after: Tensor) -> Tensor:

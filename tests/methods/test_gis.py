@@ -12,9 +12,14 @@ import torch
 
 import pushforward as pf
 from oracles.densities import density
+from pushforward import sliced
+from pushforward.methods.gis import _Fits
 from pushforward.sliced import Bounds, slide, slide_back, whitening
-from pushforward.solvers.atoms import spread_atoms
+from pushforward.solvers import gaussianize as solver
+from pushforward.solvers.atoms import _collinear, spread_atoms
+from pushforward.solvers.gaussianize import gaussianize
 from pushforward.solvers.rational_quadratic import Spline
+from pushforward.solvers.slices import random_frames
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "validation": 0}
 
@@ -183,7 +188,41 @@ def test_p_values_are_uniform_on_fresh_rows_and_small_for_outliers() -> None:
         p = model.p_value(law.rows(3000, 7))
         assert np.abs(np.quantile(p, [0.1, 0.5, 0.9]) - [0.1, 0.5, 0.9]).max() < 0.1
         assert (model.p_value(np.full((3, 10), 8.0, dtype=np.float32)) < 0.01).all()
-        assert model.law_.calibration.shape == (1000 // 5 * bags,)
+        assert model.law_.calibration.shape == (bags, 1000 // 5)
+
+
+@pytest.mark.parametrize(("bags", "rows", "fits"), [(1, 500, 16), (5, 200, 8)])
+def test_false_alarms_come_as_often_as_the_p_value_says(bags: int, rows: int, fits: int) -> None:
+    """At 5 % and 1 %, within three standard errors: given its m validation rows a fit's rate is Beta(k, m + 1 - k)."""
+    law = density("ica3")
+    rates = []
+    for seed in range(fits):
+        p = fit(law.rows(rows, seed), bags=bags, run={"seed": seed}).p_value(law.rows(2000, 1000 + seed))
+        rates.append([(p <= level).mean() for level in (0.05, 0.01)])
+    m = rows // 5 * bags
+    for rate, level in zip(np.mean(rates, axis=0), (0.05, 0.01), strict=True):
+        share = np.floor(level * (m + 1)) / (m + 1)
+        assert abs(rate - share) < 3 * np.sqrt(share * (1 - share) * (1 / m + 1 / 2000) / fits)
+
+
+def test_no_validation_row_has_a_say_in_its_own_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the definition: the layer, of any start, that the other validation rows find best."""
+    seen: list[torch.Tensor] = []
+    update = _Fits._leave_one_out
+
+    def watched(self: _Fits, log_prob: torch.Tensor) -> None:
+        seen.append(log_prob)
+        update(self, log_prob)
+
+    monkeypatch.setattr(_Fits, "_leave_one_out", watched)
+    law = fit(density("ica10").rows(60, 0), patience=3, budget="60 steps").law_
+    scores = torch.stack(seen).double()
+    m = scores.shape[1]
+    others = (scores.sum(1, keepdim=True) - scores) / (m - 1)
+    honest = -scores.gather(0, others.argmax(0, keepdim=True))[0].float() + law.scale.log().sum()
+    torch.testing.assert_close(law.calibration[0], honest.sort().values)
+    chosen = -scores[scores.mean(1).argmax()].float() + law.scale.log().sum()
+    assert law.calibration.mean() > chosen.mean()  # the rows that choose flatter themselves
 
 
 def test_a_budget_of_layers_is_kept_and_patience_ends_without_one() -> None:
@@ -302,6 +341,27 @@ def test_whitening_is_the_symmetric_root_with_a_shrunk_covariance() -> None:
     assert log_det.mean() == pytest.approx(0.0, abs=0.02)  # log 2 + log 1 + log 0.5
     few, _ = slide(x[:4, :], *(lambda a, s: (a, Spline(*(p[:, 0] for p in s))))(*whitening(x[:4])))
     assert few.abs().max() < 10
+
+
+def test_many_rows_are_moved_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    knots = torch.randn(5, 3, 8, generator=generator).sort(-1).values
+    spline, labels = Spline(knots, 2 * knots, torch.ones_like(knots)), torch.randint(0, 3, (101,), generator=generator)
+    x, frame = torch.randn(101, 7, generator=generator), random_frames(1, 7, 5, generator)[0]
+    whole = slide(x, frame, spline, labels)
+    monkeypatch.setattr(sliced, "_AT_ONCE", {"cpu": 100})
+    torch.testing.assert_close(slide(x, frame, spline, labels), whole)
+    torch.testing.assert_close(slide_back(whole[0], frame, spline, labels), (x, -whole[1]), atol=1e-4, rtol=1e-4)
+    u = torch.randn(9, 400, generator=generator)
+    once = gaussianize(u)
+    monkeypatch.setattr(solver, "_CHUNK", 1000)
+    torch.testing.assert_close(gaussianize(u), once, atol=1e-3, rtol=1e-3)
+
+
+def test_collinear_columns_are_found() -> None:
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    assert not _collinear(x)
+    assert _collinear(torch.cat([x, x[:, :1] - x[:, 1:2]], dim=1))
 
 
 def test_bounds_against_autograd() -> None:

@@ -67,6 +67,12 @@ def test_codes_lead_back_to_their_rows(on_a_gaussian: pf.SIG) -> None:
     assert torch.equal(z, kept)
 
 
+def test_no_rows_are_no_rows(on_a_gaussian: pf.SIG) -> None:
+    none = gaussian(1)[:0]
+    assert on_a_gaussian.log_prob(none).shape == (0,)
+    assert on_a_gaussian.encode(none).shape == on_a_gaussian.reconstruct(none).shape == (0, 2)
+
+
 def test_outliers_score_higher(on_a_gaussian: pf.SIG) -> None:
     assert on_a_gaussian.outlier_score([[1.0, -4.5]])[0] > np.quantile(on_a_gaussian.outlier_score(gaussian(500)), 0.99)
 

@@ -166,7 +166,11 @@ class GIS(Method):
                 raise ValueError(f"{name}: must be from {least} to {most} for rows of {p} numbers, got {value}.")
 
     def p_value(self, data: object, *, condition: object = None) -> np.ndarray:
-        """Share ``[n]`` of validation rows that are at least as unlikely as each row: small for outliers, uniform for the data's law."""
+        """Share ``[n]`` of validation rows that are at least as unlikely as each row: small for outliers, uniform for the data's law.
+
+        A validation row counts with its score by the layers that the other validation rows would have kept, so that no row sits
+        in judgement on itself. The least value is one over the number of validation rows (of all bags) plus one.
+        """
         self._require("outlier_score")
         x, codes = self._encoded(data, condition)
         return self.law_.p_value(x, codes).cpu().numpy()
@@ -196,6 +200,7 @@ class _Fits:
         folds = [torch.randperm(n, generator=generator) for _ in range(-(-method.bags // _FOLDS))]
         self._orders = [order.roll(-(n // _FOLDS) * k) for order in folds for k in range(_FOLDS)][: method.bags]
         self._kept: dict[int, dict[str, Any]] = {}
+        self._left_out: dict[int, tuple[Tensor, Tensor]] = {}
         self._number = -1
         self.begin()
 
@@ -211,7 +216,10 @@ class _Fits:
         self._layers: list[Layer] = []
         self._z, self._log_det = self._rows(self._x), self._x.new_zeros(len(self._x))
         self.best = self.level = -math.inf
-        self._best_length, self._scores = 0, -base_log_prob(self._z[self._trained :])
+        self._best_length = 0
+        if self._fold not in self._left_out:
+            scores = -base_log_prob(self._z[self._trained :])
+            self._left_out[self._fold] = torch.full_like(scores, -math.inf, dtype=torch.float64), scores
 
     def add_layer(self, generator: torch.Generator) -> None:
         """Steps 3 to 10 of the algorithm."""
@@ -223,7 +231,15 @@ class _Fits:
         log_prob = (base_log_prob(self._z) + self._log_det)[self._trained :]
         self.level = log_prob.double().mean().item()
         if self.level > self.best:
-            self.best, self._best_length, self._scores = self.level, self.length, -log_prob
+            self.best, self._best_length = self.level, self.length
+        self._leave_one_out(log_prob)
+
+    def _leave_one_out(self, log_prob: Tensor) -> None:
+        """For each validation row its score by the layers (of all starts) that the other validation rows find best: an honest one."""
+        levels, scores = self._left_out[self._fold]
+        others = (log_prob.double().sum() - log_prob) / max(len(log_prob) - 1, 1)
+        better = others > levels
+        self._left_out[self._fold] = torch.where(better, others, levels), torch.where(better, -log_prob, scores)
 
     def _layer(self, labels: Tensor | None, generator: torch.Generator) -> Layer:
         z = self._z[: self._trained]
@@ -266,17 +282,15 @@ class _Fits:
         kept = self._kept.get(self._fold)
         if kept is None or self.best > kept["best"]:
             layers = self._layers[: self._best_length]
-            fit = {"layers": layers, "scores": self._scores, "best": self.best, "bandwidth": self._bandwidth}
-            self._kept[self._fold] = fit
+            self._kept[self._fold] = {"layers": layers, "best": self.best, "bandwidth": self._bandwidth}
 
     def results(self) -> list[Fit]:
         """The fit of every fold that has one."""
         if self._layers:
             self.close()
-        found = [self._kept[fold] for fold in sorted(self._kept)]
-        if not found:  # interrupted before the first layer
-            return [Fit([], [], [], self._scores)]
-        return [self._result(kept["layers"], kept["scores"]) for kept in found]
+        if not self._kept:  # interrupted before the first layer
+            return [Fit([], [], [], self._left_out[self._fold][1])]
+        return [self._result(self._kept[fold]["layers"], self._left_out[fold][1]) for fold in sorted(self._kept)]
 
     def _result(self, layers: list[Layer], scores: Tensor) -> Fit:
         layers = [(frame, _with_classes(spline, self._classes)) for frame, spline in layers]
@@ -290,7 +304,7 @@ class _Fits:
         """Everything but the rows and the settings, in plain types."""
         state = {name: getattr(self, name) for name in _STATE}
         kept = {fold: {**fit, "layers": _plain(fit["layers"])} for fold, fit in self._kept.items()}
-        return {**state, "_layers": _plain(self._layers), "_kept": kept}
+        return {**state, "_layers": _plain(self._layers), "_kept": kept, "_left_out": dict(self._left_out)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a saved state."""
@@ -299,6 +313,8 @@ class _Fits:
             setattr(self, name, value.to(self._x.device) if isinstance(value, Tensor) else value)
         self._layers = self._loaded(state["_layers"])
         self._kept = {fold: {**fit, "layers": self._loaded(fit["layers"])} for fold, fit in state["_kept"].items()}
+        device = self._x.device
+        self._left_out = {fold: (a.to(device), b.to(device)) for fold, (a, b) in state["_left_out"].items()}
 
     def _loaded(self, layers: list[tuple[Tensor | None, ...]]) -> list[Layer]:
         device = self._x.device
@@ -315,7 +331,7 @@ class _Fits:
         return values[self._orders[self._fold].to(values.device)]
 
 
-_STATE = ("_number", "_fold", "_bandwidth", "_z", "_log_det", "best", "level", "_best_length", "_scores")
+_STATE = ("_number", "_fold", "_bandwidth", "_z", "_log_det", "best", "level", "_best_length")
 
 
 def _plain(layers: list[Layer]) -> list[tuple[Tensor | None, ...]]:

@@ -18,7 +18,7 @@ from pushforward.solvers.rational_quadratic import Spline, blend, slopes_of_knot
 
 _GROUPS = 256  # of sorted samples, that the kernel estimate takes together
 _TAIL_LEVELS = 9  # deciles of the data beyond the last knot
-_CHUNK = 2**24  # numbers at once
+_CHUNK = 2**22  # numbers at once
 _FEW = 30  # samples of a class
 _ROOT_HALF = math.sqrt(0.5)
 
@@ -42,6 +42,14 @@ def gaussianize(
         knots: their number ``M``; None takes the paper's rule, see `knots_for`.
         weights: of the samples, ``[..., n]`` or a shape that broadcasts to it; None is equal weights.
     """
+    rows = max(1, _CHUNK // u.shape[-1])
+    if u.dim() == 2 and len(u) > rows:
+        each = [None] * -(-len(u) // rows) if weights is None else weights.expand(u.shape).split(rows)
+        parts = [
+            gaussianize(part, bandwidth=bandwidth, inner=inner, tails=tails, knots=knots, weights=own)
+            for part, own in zip(u.split(rows), each, strict=True)
+        ]
+        return Spline(*(torch.cat(part) for part in zip(*parts, strict=True)))
     levels = _levels(u.shape[-1], knots or knots_for(u.shape[-1]), u.device)
     values, shares = _sorted(u, weights)
     points = _quantiles(values, shares, levels)
