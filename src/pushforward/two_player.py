@@ -1,6 +1,7 @@
 """What methods with a generator and a critic share: batches, the two optimisers with their rates, averaging, classes.
 
-The loop itself is the method's own; a `Game` has the verbs that it is written with.
+The loop itself is the method's own; a `Game` has the verbs that it is written with. With ``augment="ada"`` (2006.06676) the critic sees
+changed images only, data and made ones alike, and a few training rows are kept from it, to see how much it overfits.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pushforward.augmentation import AdaptiveAugmentation
+from pushforward.budget import Budget
 from pushforward.codes import steps_in_epoch
 from pushforward.generator_law import GeneratorLaw
 from pushforward.run import Run
 from pushforward.time_scales import SCHEDULES, ScheduleName
 
+AugmentName = Literal["none", "ada"]
 EPOCHS = 600  # without a budget, in rows that the critic sees, within these bounds of the generator's steps
 FEWEST_STEPS, MOST_STEPS = 3000, 40_000
+KEPT_BACK = 20  # one training row of so many is kept from an augmented critic, but at least
+FEWEST_KEPT = 8
 _POSITIVE = ("latent_dim", "width", "learning_rate", "critic_learning_rate", "batch_size", "critic_steps")
 
 
@@ -34,6 +40,7 @@ class Settings(Protocol):
         schedule: of both rates.
         batch_size: rows a step.
         ema_decay: of the moving average of the generator's weights.
+        augment: of images, for the critic.
     """
 
     learning_rate: float
@@ -41,9 +48,19 @@ class Settings(Protocol):
     schedule: ScheduleName
     batch_size: int
     ema_decay: float
+    augment: AugmentName
+
+
+class Rows(Protocol):
+    """What is trained on: a `TrainingSet`."""
+
+    x: Tensor
+    labels: Tensor | None
+    classes: int
 
 
 OptimizerOf = Callable[[nn.Module, float], Optimizer]
+Values = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def adam(betas: tuple[float, float]) -> OptimizerOf:
@@ -57,28 +74,32 @@ class Game:
     Args:
         law: the generator's law, tracked by the run.
         critic: ``[n, *event] -> [n]`` or ``[n, classes]``, tracked by the run.
-        x: training rows ``[n, *event]``.
-        labels: their class numbers ``[n]``, or None.
+        data: training rows ``[n, *event]`` and their class numbers ``[n]``, or None.
         run: the run.
         settings: the method.
         optimizer: makes an optimiser for each player.
         critic_steps: how often the critic moves for one step of the generator.
+        values: the critic's values ``[n]`` of rows and class numbers (or None); by default `own_values`.
     """
 
     def __init__(
         self,
         law: GeneratorLaw,
         critic: nn.Module,
-        x: Tensor,
-        labels: Tensor | None,
+        data: Rows,
         run: Run,
         settings: Settings,
         optimizer: OptimizerOf,
         *,
         critic_steps: int = 1,
+        values: Values | None = None,
     ) -> None:
+        x, labels = data.x, data.labels
         self.law, self.critic, self.run = law, critic, run
-        self._x, self._labels, self._settings, self._critic_steps = x, labels, settings, critic_steps
+        self.values: Values = values or (lambda rows, own: own_values(critic, rows, own))
+        self._settings, self._critic_steps, self._n = settings, critic_steps, len(x)
+        if labels is not None:
+            law.frequencies = torch.bincount(labels, minlength=law.classes) / len(x)
         rate, critic_rate = settings.learning_rate, settings.critic_learning_rate
         self._rates = rate, rate if critic_rate is None else critic_rate
         self._optimizers = [
@@ -86,7 +107,10 @@ class Game:
             for name, net, first in zip(("optimizer G", "optimizer D"), (law, critic), self._rates, strict=True)
         ]
         self._average = run.average("average", law.generator, settings.ema_decay)
-        self._rows = run.rows(len(x), settings.batch_size)
+        self._watch = self._watched(x, labels) if settings.augment == "ada" else None
+        seen = self._watch.seen if self._watch else torch.arange(len(x), device=x.device)
+        self._x, self._labels = x[seen], labels[seen] if labels is not None else None
+        self._rows = run.rows(len(seen), settings.batch_size)
         self._latest: dict[str, Tensor | float] = {}
         run.track("game", self)
 
@@ -94,28 +118,30 @@ class Game:
 
     def ticks(self) -> Iterator[int]:
         """Numbers of the generator's steps until the budget is spent; the rates follow their schedule."""
-        settings, factors = self._settings, SCHEDULES[self._settings.schedule]
-        epoch = max(1, steps_in_epoch(len(self._x), settings.batch_size) // self._critic_steps)
-        default = f"{min(max(EPOCHS * epoch, FEWEST_STEPS), MOST_STEPS)} steps"
-        for step in self.run.loop("train", default=default, steps_per_epoch=epoch):
+        factors = SCHEDULES[self._settings.schedule]
+        for step in self.run.loop("train", default=self._default(), steps_per_epoch=self._epoch()):
             for optimizer, rate, factor in zip(
                 self._optimizers, self._rates, (factors.generator, factors.critic), strict=True
             ):
                 optimizer.param_groups[0]["lr"] = rate * factor(self.run.fraction, step)
             yield step
+            if self._watch is not None:
+                self._latest["augment_p"] = self._watch.look(self.values, self._last, self.run)
 
     def real(self) -> tuple[Tensor, Tensor | None]:
-        """The next batch of training rows ``[m, *event]`` and their class numbers ``[m]``."""
+        """The next batch of training rows ``[m, *event]``, as the critic sees them, and their class numbers ``[m]``."""
         rows = next(self._rows)
-        return self._x[rows], self._labels[rows] if self._labels is not None else None
+        x, labels = self._shown(self._x[rows]), self._labels[rows] if self._labels is not None else None
+        self._last = x.detach(), labels
+        return x, labels
 
     def made(self, like: Tensor, labels: Tensor | None) -> Tensor:
-        """As many rows of the generator as ``like`` has, of classes ``labels`` ``[m]``, in the generator's graph."""
+        """As many rows of the generator as ``like`` has, of classes ``labels`` ``[m]``, as the critic sees them, in its graph."""
         world = self.run.world
         z = torch.randn(
             len(like) * world.size, *self.law.latent_shape, generator=self.run.generator, device=self.run.device
         )
-        return self.law.decode(z[world.rank :: world.size], labels)
+        return self._shown(self.law.decode(z[world.rank :: world.size], labels))
 
     def pair(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """A batch of training rows, as many rows of the generator without its graph, and the class numbers of both."""
@@ -141,12 +167,29 @@ class Game:
             self.critic.requires_grad_(True)
 
     def finished(self) -> GeneratorLaw:
-        """The law of the averaged generator, with the classes' frequencies; the critic is at rest and in evaluation mode."""
+        """The law of the averaged generator; the critic is at rest and in evaluation mode."""
         self.law.generator = self._average.module.requires_grad_(False).eval()
-        if self._labels is not None:
-            self.law.frequencies = torch.bincount(self._labels, minlength=self.law.classes) / len(self._x)
         self.critic.requires_grad_(False).eval()
         return self.law
+
+    # ------------------------------------------------------------------ pieces
+
+    def _shown(self, x: Tensor) -> Tensor:
+        return x if self._watch is None else self._watch.augmentation(x, generator=self.run.generator)
+
+    def _epoch(self) -> int:
+        """Steps of the generator in which the critic sees about every row once."""
+        return max(1, steps_in_epoch(self._n, self._settings.batch_size) // self._critic_steps)
+
+    def _default(self) -> str:
+        return f"{min(max(EPOCHS * self._epoch(), FEWEST_STEPS), MOST_STEPS)} steps"
+
+    def _watched(self, x: Tensor, labels: Tensor | None) -> _Watch:
+        steps = (self.run.budget or Budget.parse(self._default())).total_steps(self._epoch())
+        size = min(self._settings.batch_size, len(x))
+        augmentation = AdaptiveAugmentation(tuple(x.shape[1:]), total_images=steps * size if steps else None)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.run.derived_seed("kept back")))
+        return _Watch(self.run.track("augmentation", augmentation), x, labels, order.to(x.device), size)
 
     # ------------------------------------------------------------------ the last numbers, which every record has
 
@@ -162,6 +205,35 @@ class Game:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the latest numbers over."""
         self._latest = dict(state)
+
+
+class _Watch:
+    """An augmentation and the training rows kept from the critic, by which it is seen how much the critic overfits.
+
+    Args:
+        augmentation: tracked by the run.
+        x: training rows ``[n, c, h, w]``.
+        labels: their class numbers ``[n]``, or None.
+        order: of the rows, at random ``[n]``.
+        size: kept rows looked at in a step.
+    """
+
+    def __init__(
+        self, augmentation: AdaptiveAugmentation, x: Tensor, labels: Tensor | None, order: Tensor, size: int
+    ) -> None:
+        kept = max(FEWEST_KEPT, len(order) // KEPT_BACK)
+        self.augmentation, self.seen, held = augmentation, order[kept:], order[:kept]
+        self._held, self._labels, self._size = x[held], labels[held] if labels is not None else None, size
+
+    @torch.no_grad()
+    def look(self, values: Values, seen: tuple[Tensor, Tensor | None], run: Run) -> float:
+        """Compare the critic's values on rows it was trained on with those on kept rows, and return the new probability."""
+        some = torch.randperm(len(self._held), generator=run.generator, device=run.device)[: self._size]
+        held = self.augmentation(self._held[some], generator=run.generator)
+        on_held = values(held, self._labels[some] if self._labels is not None else None)
+        self.augmentation.observe(values(*seen), on_held)
+        run.world.average([self.augmentation.p])
+        return float(self.augmentation.p)
 
 
 def own_values(critic: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor | None) -> Tensor:
@@ -200,8 +272,8 @@ def built(make: Callable[[], GeneratorLaw]) -> GeneratorLaw:
         return make()
 
 
-def check_settings(method: object) -> None:
-    """Refuse settings that no two players can use.
+def check_settings(method: Settings, data: Rows) -> None:
+    """Refuse settings that no two players can use, or that do not suit the data.
 
     Raises:
         ValueError: naming the argument and its value.
@@ -210,17 +282,26 @@ def check_settings(method: object) -> None:
         value = getattr(method, name, None)
         if value is not None and value <= 0:
             raise ValueError(f"{name}: must be positive, got {value}.")
-    decay = getattr(method, "ema_decay", 0.0)
-    if not 0 <= decay < 1:
-        raise ValueError(f"ema_decay: must be in [0, 1), got {decay}; try 0.995.")
+    if not 0 <= method.ema_decay < 1:
+        raise ValueError(f"ema_decay: must be in [0, 1), got {method.ema_decay}; try 0.995.")
+    if method.augment == "ada":
+        _check_augmented(data.x)
+    _check_critic(getattr(method, "critic", None), data.x, data.classes)
 
 
-def check_critic(critic: nn.Module | None, x: Tensor, classes: int) -> None:
-    """Refuse a user's critic that does not give one value a row (one for each class).
+def _check_augmented(x: Tensor) -> None:
+    if x.dim() != 4:
+        raise ValueError(
+            f"augment: 'ada' changes pictures, but these are rows of {x.shape[1]} numbers; use augment='none'."
+        )
+    if len(x) < 4 * FEWEST_KEPT:
+        raise ValueError(
+            f"augment: 'ada' keeps {FEWEST_KEPT} training pictures back and needs {4 * FEWEST_KEPT}, got {len(x)}."
+        )
 
-    Raises:
-        ValueError: naming the shape that is needed, and that which came.
-    """
+
+def _check_critic(critic: nn.Module | None, x: Tensor, classes: int) -> None:
+    """A user's critic gives one value a row (one for each class)."""
     if critic is None:
         return
     with torch.no_grad():

@@ -24,12 +24,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "GAN": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "GIS": {"patience": 3},
     "GaussianMixture": {"latent_dim": 2},
+    "GraN": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "NeuroSQL": {"latent_dim": 3, "width": 8, "batch_size": 32},
+    "SNGAN": {"latent_dim": 3, "width": 8, "batch_size": 32, "critic_steps": 2},
     "SIG": {"knots": 20, "iterations": 3},
     "TTC": {"critics": 3, "width": 8, "activation": "silu"},
     "UnivariateWGAN": {},
     "VAE": {"latent_dim": 3, "width": 8, "batch_size": 32},
     "VDAE": {"latent_dim": 3, "neighbours": 16, "local": 8, "width": 8, "batch_size": 32},
+    "WGAN": {"latent_dim": 3, "width": 8, "batch_size": 32, "critic_steps": 2},
+    "WGANGP": {"latent_dim": 3, "width": 8, "batch_size": 32, "critic_steps": 2},
     "SQL": {"latent_dim": 2, "basis": 4},
 }
 METHODS = sorted(pf.registry())

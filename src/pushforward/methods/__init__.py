@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from pushforward.methods.gan import GAN
     from pushforward.methods.gaussian_mixture import GaussianMixture
     from pushforward.methods.gis import GIS
+    from pushforward.methods.gran import GraN
     from pushforward.methods.neurosql import NeuroSQL
     from pushforward.methods.sig import SIG
+    from pushforward.methods.sn_gan import SNGAN
     from pushforward.methods.sql import SQL
     from pushforward.methods.ttc import TTC
     from pushforward.methods.univariate_wgan import UnivariateWGAN
     from pushforward.methods.vae import VAE
     from pushforward.methods.vdae import VDAE
+    from pushforward.methods.wgan import WGAN
+    from pushforward.methods.wgan_gp import WGANGP
 
 __all__ = [
     "DDPM",
@@ -25,13 +29,17 @@ __all__ = [
     "GAN",
     "GIS",
     "GaussianMixture",
+    "GraN",
     "NeuroSQL",
     "SIG",
+    "SNGAN",
     "SQL",
     "TTC",
     "UnivariateWGAN",
     "VAE",
     "VDAE",
+    "WGAN",
+    "WGANGP",
 ]
 
 FILES = {
@@ -40,13 +48,17 @@ FILES = {
     "GAN": "gan",
     "GIS": "gis",
     "GaussianMixture": "gaussian_mixture",
+    "GraN": "gran",
     "NeuroSQL": "neurosql",
     "SIG": "sig",
+    "SNGAN": "sn_gan",
     "SQL": "sql",
     "TTC": "ttc",
     "UnivariateWGAN": "univariate_wgan",
     "VAE": "vae",
     "VDAE": "vdae",
+    "WGAN": "wgan",
+    "WGANGP": "wgan_gp",
 }
 
 

@@ -43,7 +43,7 @@ from pushforward.objectives.adversarial import logistic_critic, non_saturating_g
 from pushforward.objectives.penalties import gradient_of, slopes
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
-from pushforward.two_player import Game, adam, built, check_settings, generator_law, own_values
+from pushforward.two_player import AugmentName, Game, adam, built, check_settings, generator_law, own_values
 
 _PENALTY_EVERY = 8
 _BETAS = (0.0, 0.99)  # of Adam (1801.04406 has 0 and 0.99, DCGAN 0.5 and 0.999)
@@ -63,6 +63,7 @@ class GAN(Method):
         schedule: of both rates: ``"cosine"`` to zero, ``"constant"``, or the ``"power"`` laws of two time scales.
         batch_size: rows a step.
         ema_decay: of the moving average of the generator's weights that is sampled from.
+        augment: ``"ada"`` changes the pictures that the critic sees, the more the more it overfits (2006.06676): for few pictures.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -87,6 +88,7 @@ class GAN(Method):
         schedule: ScheduleName = "cosine",
         batch_size: int = 64,
         ema_decay: float = 0.995,
+        augment: AugmentName = "none",
     ) -> None:
         self.latent_dim = latent_dim
         self.penalty = penalty
@@ -96,13 +98,14 @@ class GAN(Method):
         self.schedule: ScheduleName = schedule
         self.batch_size = batch_size
         self.ema_decay = ema_decay
+        self.augment: AugmentName = augment
 
     # ------------------------------------------------------------------ the algorithm
 
     def _fit(self, data: TrainingSet, run: Run) -> Law:
         law = run.build("law", lambda: self._law(data.event_shape, data.classes))
         critic = run.build("critic", lambda: nets.gan_critic(data.event_shape, data.classes, width=self.width))
-        game = Game(law, critic, data.x, data.labels, run, self, adam(_BETAS))
+        game = Game(law, critic, data, run, self, adam(_BETAS))
         for step in game.ticks():
             x, labels = game.real()
             made = game.made(x, labels)
@@ -133,6 +136,6 @@ class GAN(Method):
         return generator_law(nets.gan_generator, event_shape, classes, latent_dim=self.latent_dim, width=self.width)
 
     def _check(self, data: TrainingSet) -> None:
-        check_settings(self)
+        check_settings(self, data)
         if self.penalty < 0:
             raise ValueError(f"penalty: must be 0 or more, got {self.penalty}.")

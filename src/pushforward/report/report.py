@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from pushforward.folders import write_atomically
 from pushforward.report import sections
+from pushforward.report.critic_distance import critic_distance
 from pushforward.report.evaluated import evaluation_section
 from pushforward.report.functions import additive_functions
 from pushforward.report.manifold_walk import manifold_walk
@@ -34,6 +35,7 @@ BUILDERS: tuple[Builder, ...] = (
     sections.interpolations,
     additive_functions,
     manifold_walk,
+    critic_distance,
     sections.neighbours,
     sections.curves,
     sections.time_spent,
