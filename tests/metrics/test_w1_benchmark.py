@@ -141,3 +141,12 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"GP", "SN"} <= {line.split()[0] for line in printed.splitlines()}
     assert main(["benchmark", "w2"]) == 2
     assert "one benchmark, w1" in capsys.readouterr().err
+
+
+def test_clipping_leaves_the_biases_free() -> None:
+    """As published: matrices in the box, biases not; estimates are steeper than with biases in the box, cosines lower."""
+    pairs = ray_pairs(8)
+    found = SOLVERS["clipping"](pairs, Training(steps=60, batch=64))
+    layers = [layer for layer in found.critic.modules() if isinstance(layer, nn.Linear)]
+    assert max(float(layer.weight.detach().abs().max()) for layer in layers) <= 0.04 + 1e-7
+    assert max(float(layer.bias.detach().abs().max()) for layer in layers) > 0.05
