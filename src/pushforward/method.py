@@ -145,6 +145,7 @@ class Method(ABC):
     warnings_: list[str]
     train_rows_: np.ndarray
     held_rows_: np.ndarray
+    source_rows_: SourceRows | None
     run_: dict[str, Any]
     params_: dict[str, Any]
     data_info_: dict[str, Any]
@@ -287,6 +288,7 @@ class Method(ABC):
         self.params_ = self.get_params()
         self.schema_, self.condition_, self.data_info_ = prepared.schema, prepared.condition, prepared.info
         self.train_rows_, self.held_rows_ = prepared.train_rows, prepared.held_rows
+        self.source_rows_ = prepared.source  # in memory alone, for the report: never saved
         self.history_, self.seconds_, self.validation_, self.warnings_ = run.history, run.seconds, {}, []
         self.run_ = {
             "seed": run.seed,

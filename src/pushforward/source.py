@@ -20,12 +20,21 @@ class SourceRows:
     Attributes:
         train: rows that are trained on ``[n, *event_shape]``.
         held: rows that are held out ``[m, *event_shape]``.
+        train_rows: their row numbers in the source ``[n]``.
+        held_rows: those of the held-out rows ``[m]``.
         info: name and place of the data, and the number of training rows, in plain types.
     """
 
     train: torch.Tensor
     held: torch.Tensor
+    train_rows: NDArray[Any]
+    held_rows: NDArray[Any]
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the source has."""
+        return len(self.train) + len(self.held)
 
 
 def read_source(
@@ -54,7 +63,8 @@ def read_source(
             f"source: {validation:g} of {len(loaded)} rows leaves {len(train)} to train on; give more rows."
         )
     info = {"source_name": loaded.name, "source_path": loaded.source, "source_rows": len(train)}
-    return SourceRows(x[np.asarray(train)], x[np.asarray(held)], info)
+    train, held = np.asarray(train), np.asarray(held)
+    return SourceRows(x[train], x[held], train, held, info)
 
 
 def encode_source(values: object, schema: Schema) -> torch.Tensor:

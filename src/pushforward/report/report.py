@@ -20,6 +20,7 @@ from pushforward.report.material import Material, gather
 from pushforward.report.measures import FEW_ROWS, MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, number
 from pushforward.report.page import Page, Section, join, paragraph, render_page
+from pushforward.report.translated import translations
 
 if TYPE_CHECKING:
     from pushforward.data import Data
@@ -31,6 +32,7 @@ Builder = Callable[[Material], Section | None]
 BUILDERS: tuple[Builder, ...] = (
     sections.samples,
     sections.numbers,
+    translations,
     sections.reconstructions,
     sections.interpolations,
     additive_functions,

@@ -234,7 +234,7 @@ def reconstructions(material: Material) -> Section | None:
         f"Mean squared error {number(error) if error > 1e-6 else 'below 1e-6'} on the encoded scale, {percent(share)} of "
         f"the variance of these {len(x)} {material.origin} rows (0 % is perfect, 100 % is what their mean alone would give)."
     )
-    shown = _picture_pairs(material, x, y) if material.kind == "image" else _row_pairs(originals.values, made, 5)
+    shown = _picture_pairs(material, x, y) if material.kind == "image" else row_pairs(originals.values, made, 5)
     return Section("Reconstructions", "reconstructions", join(paragraph(told), shown))
 
 
@@ -249,7 +249,7 @@ def _picture_pairs(material: Material, x: Tensor, y: Tensor) -> Markup:
     return rows_figure(rows, labels, f"Each {material.origin} picture with its reconstruction below it.")
 
 
-def _row_pairs(first: Any, second: Any, most: int, names: tuple[str, str] = ("original", "model")) -> Markup:
+def row_pairs(first: Any, second: Any, most: int, names: tuple[str, str] = ("original", "model")) -> Markup:
     """A table in which a row of ``second`` stands below each row of ``first``."""
     left = frame(first).iloc[:most, :SHOWN_COLUMNS]
     right = frame(second).iloc[:most].reindex(columns=left.columns)  # some columns are not modelled
@@ -318,7 +318,7 @@ def _plain(material: Material, rows: npt.NDArray[np.int64]) -> Any:
 
 
 def _row_neighbours(material: Material, index: npt.NDArray[np.int64]) -> Markup:
-    return _row_pairs(material.samples, _plain(material, index[:5, 0]), len(index[:5]), ("sample", "nearest"))
+    return row_pairs(material.samples, _plain(material, index[:5, 0]), len(index[:5]), ("sample", "nearest"))
 
 
 def _distance_chart(material: Material, distance: Tensor) -> Markup | None:
