@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +41,33 @@ def test_copies_have_distance_zero_and_near_points_are_told_apart() -> None:
     assert index[:3].tolist() == [[1, 2], [0, 2], [0, 1]] or sorted(index[2].tolist()) == [0, 1]
     assert squared[:2, 0].tolist() == [0, 0]
     assert squared[3].tolist() == pytest.approx([0.125**2, 0.1875**2])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_faiss_finds_the_same_neighbours(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    x = torch.randn(2500, 80, generator=torch.Generator().manual_seed(0)) + 20
+    x[1500:1600] = x[:100]
+    queries = None if own else x[:300] + 0.1
+    used = nearest_neighbours(x, 12, queries=queries)
+    monkeypatch.setattr(neighbours, "find_faiss", lambda: None)
+    exact = nearest_neighbours(x, 12, queries=queries)
+    assert torch.equal(used[1], exact[1])
+    assert torch.equal(x[used[0]], x[exact[0]])  # of equal rows either may be named
+
+
+def test_more_copies_than_candidates_are_all_at_distance_zero() -> None:
+    x = torch.cat([torch.ones(60, 90), torch.randn(2000, 90, generator=torch.Generator().manual_seed(0))])
+    index, squared = nearest_neighbours(x, 5)
+    assert (squared[:60] == 0).all()
+    assert (index != torch.arange(len(x))[:, None]).all()
+
+
+def test_another_module_of_the_name_is_not_taken_for_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", ModuleType("faiss"))
+    assert neighbours.find_faiss() is None
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert neighbours.find_faiss() is None
 
 
 @pytest.mark.parametrize("k", [0, 5, -1])

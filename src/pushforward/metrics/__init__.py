@@ -12,6 +12,7 @@ from __future__ import annotations
 from pushforward.metrics.detection import ClassifierTest, classifier_test
 from pushforward.metrics.features import Classifier, PCAFeatures, train_classifier
 from pushforward.metrics.frechet import frechet_distance, frechet_floor, frechet_from_moments, frechet_infinite
+from pushforward.metrics.gromov import gromov_wasserstein
 from pushforward.metrics.held_out import held_out_report
 from pushforward.metrics.kernel import energy_distance, kid
 from pushforward.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
@@ -68,6 +69,7 @@ __all__ = [
     "frechet_floor",
     "frechet_from_moments",
     "frechet_infinite",
+    "gromov_wasserstein",
     "held_out_report",
     "homology_match",
     "kid",
