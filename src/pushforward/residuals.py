@@ -65,26 +65,90 @@ class LocalResiduals(Residuals):
 
     def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> None:
         """Group the codes of every class and rotate the residuals of every group."""
-        label = labels if labels is not None else codes.new_zeros(len(codes), dtype=torch.int64)
-        rows = [(label == k).nonzero()[:, 0] for k in label.unique().tolist()]
-        groups = torch.cat([part[neighbour_groups(codes[part], self.neighbours)] for part in rows])
+        groups, label = groups_by_class(codes, self.neighbours, labels)
         self.centres, self.labels = codes[groups].mean(1), label[groups[:, 0]]
-        turn = torch.randn(len(groups), groups.shape[1], groups.shape[1], generator=generator, device=codes.device)
-        rotation, triangle = torch.linalg.qr(turn)
-        rotation = rotation * torch.diagonal(triangle, dim1=1, dim2=2).sign()[:, None]
+        rotation = rotations(len(groups), groups.shape[1], generator, codes.device)
         self.factors = rotation @ residuals.flatten(1)[groups]
 
     def forward(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None, like: Tensor) -> Tensor:
         """Draw from the group of the class whose centre is nearest to the code."""
-        group = torch.empty(len(codes), dtype=torch.int64, device=codes.device)
-        for mine, theirs in same_class(labels, self.labels, len(codes)):
-            group[mine] = theirs[nearest_rows(codes[mine], self.centres[theirs])]
-        weights = torch.randn(len(codes), self.factors.shape[1], generator=generator, device=codes.device)
-        weights = weights / weights.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        group = nearest_group(codes, labels, self.centres, self.labels)
+        weights = unit_vectors(len(codes), self.factors.shape[1], generator, codes.device)
         return torch.bmm(weights[:, None], self.factors[group])[:, 0].reshape(like.shape)
 
 
+class CentredResiduals(Residuals):
+    """The mean residual of a group of neighbouring codes, and a random combination of the deviations from it.
+
+    The mean is what the regression has wrong around there; it is shrunk by the part of it that is noise (James and Stein), so
+    that a regression without bias is left alone. Then the second moment is that of the group's residuals, less the noise of
+    their mean, where `LocalResiduals` counts the bias twice. Of a group of ``k`` residuals are kept the mean and ``k - 1``
+    turned deviations, none of which belongs to a row.
+    """
+
+    centres: Tensor
+    means: Tensor
+    factors: Tensor
+    labels: Tensor
+
+    def __init__(self, neighbours: int = 8) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        self.register_buffer("centres", torch.zeros(1, 1))
+        self.register_buffer("means", torch.zeros(1, 1))
+        self.register_buffer("factors", torch.zeros(1, neighbours - 1, 1))
+        self.register_buffer("labels", torch.zeros(1, dtype=torch.int64))
+
+    def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> None:
+        """Group the codes of every class; mean and turned deviations of every group."""
+        groups, label = groups_by_class(codes, self.neighbours, labels)
+        self.centres, self.labels = codes[groups].mean(1), label[groups[:, 0]]
+        found, k = residuals.flatten(1)[groups], groups.shape[1]
+        mean = found.mean(1, keepdim=True)
+        noise = (found - mean).square().sum() / (k * (k - 1))
+        self.means = mean[:, 0] * (1 - noise / mean.square().sum().clamp_min(1e-30)).clamp_min(0)
+        across = torch.linalg.qr(torch.eye(k, device=codes.device) - 1 / k).Q[:, : k - 1]  # orthogonal to ones
+        turned = rotations(len(groups), k - 1, generator, codes.device) @ across.T
+        self.factors = turned @ (found - mean) / k**0.5 * (k - 1) ** 0.5
+
+    def forward(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None, like: Tensor) -> Tensor:
+        """Draw from the group of the class whose centre is nearest to the code."""
+        group = nearest_group(codes, labels, self.centres, self.labels)
+        weights = unit_vectors(len(codes), self.factors.shape[1], generator, codes.device)
+        return (self.means[group] + torch.bmm(weights[:, None], self.factors[group])[:, 0]).reshape(like.shape)
+
+
 RESIDUALS: dict[str, type[Residuals]] = {"none": Residuals, "gaussian": GaussianResiduals, "local": LocalResiduals}
+
+
+def groups_by_class(codes: Tensor, size: int, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Row numbers ``[g, size]`` of neighbours in one class, and the class ``[n]`` of every row (0 without labels)."""
+    label = labels if labels is not None else codes.new_zeros(len(codes), dtype=torch.int64)
+    rows = [(label == k).nonzero()[:, 0] for k in label.unique().tolist()]
+    return torch.cat([part[neighbour_groups(codes[part], size)] for part in rows]), label
+
+
+def nearest_group(codes: Tensor, labels: Tensor | None, centres: Tensor, theirs: Tensor) -> Tensor:
+    """The group ``[m]`` with the nearest of ``centres`` ``[g, d]`` among those of the code's class; ``theirs`` ``[g]`` are classes."""
+    group = torch.empty(len(codes), dtype=torch.int64, device=codes.device)
+    for mine, others in same_class(labels, theirs, len(codes)):
+        group[mine] = others[nearest_rows(codes[mine], centres[others])]
+    return group
+
+
+def rotations(n: int, k: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Uniformly distributed orthogonal matrices ``[n, k, k]``."""
+    turn = torch.randn(n, k, k, generator=generator, device=device)
+    rotation, triangle = torch.linalg.qr(turn)
+    found: Tensor = rotation * torch.diagonal(triangle, dim1=1, dim2=2).sign()[:, None]
+    return found
+
+
+def unit_vectors(n: int, k: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Uniformly distributed directions ``[n, k]``."""
+    weights = torch.randn(n, k, generator=generator, device=device)
+    found: Tensor = weights / weights.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return found
 
 
 def neighbour_groups(points: Tensor, size: int) -> Tensor:

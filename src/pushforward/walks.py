@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pushforward import nets
 from pushforward.latent import in_chunks
 from pushforward.laws import Law
+from pushforward.residuals import Residuals
 from pushforward.solvers.neighbours import nearest_neighbours
 
 WalkKind = Literal["anchored", "single", "network"]
@@ -76,7 +77,7 @@ class CholeskyHead(nn.Module):
 
 
 class DiffusionLaw(Law):
-    """The law of ``D(psi_i + L(psi_i) e)`` for a row number ``i`` from a walk on the training rows.
+    """The law of ``D(z') + r(z')`` with ``z' = psi_i + L(psi_i) e`` for a row number ``i`` from a walk on the training rows.
 
     It holds the diffusion coordinates of the training rows and the walk between them, not the rows.
 
@@ -88,14 +89,14 @@ class DiffusionLaw(Law):
         latent_dim: ``d``.
         kind: the walk of samples.
         steps: its length.
-        noise: whether samples have the decoder's noise.
+        residuals: the law of ``r``, what the decoder leaves out.
 
     Attributes:
         codes: diffusion coordinates ``[n, d]`` of the training rows; ``code_labels`` ``[n]`` and ``rows`` ``[n]`` belong to them.
         spectrum: the eigenvalues ``[d]`` of the walk that the coordinates come from.
         second_eigenvalue: of the doubly stochastic ``walk``.
         bandwidth: ``eps`` of the kernel; ``parts``: connected parts of the graph before they were joined.
-        noise_variance: ``s^2`` of the decoder.
+        noise_variance: ``s^2`` of the decoder, per number, in the Gaussian model that it is trained as.
     """
 
     codes: Tensor
@@ -117,12 +118,12 @@ class DiffusionLaw(Law):
         latent_dim: int,
         kind: WalkKind,
         steps: int,
-        noise: bool,
+        residuals: Residuals,
     ) -> None:
         super().__init__(event_shape)
         self.encoder, self.factor, self.decoder = encoder, factor, decoder
         self.latent_shape = (latent_dim,)
-        self.kind, self.steps, self.noise = kind, steps, noise
+        self.kind, self.steps, self.residuals = kind, steps, residuals
         self.walk = IndexWalk()
         self.register_buffer("codes", torch.zeros(1, latent_dim))
         self.register_buffer("code_labels", torch.zeros(1, dtype=torch.int64))
@@ -150,18 +151,18 @@ class DiffusionLaw(Law):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` rows, each from a walk of its own."""
         start = torch.randint(len(self.codes), (n,), generator=generator, device=self.device)
-        return self._noisy(_WALKS[self.kind](self, start, self.steps, None, generator), generator)
+        return self._rows(_WALKS[self.kind](self, start, self.steps, None, generator), None, generator)
 
     def sample_given(self, labels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw one row for every class number in ``labels`` ``[n]``, by walks that stay in the class."""
         order, counts = self.code_labels.argsort(), torch.bincount(self.code_labels, minlength=int(labels.max()) + 1)
         share = torch.rand(labels.shape, generator=generator, device=self.device)
         start = order[(counts.cumsum(0) - counts)[labels] + (share * counts[labels]).long()]
-        return self._noisy(_WALKS[self.kind](self, start, self.steps, self.code_labels, generator), generator)
+        return self._rows(_WALKS[self.kind](self, start, self.steps, self.code_labels, generator), labels, generator)
 
     @torch.no_grad()
     def path(self, start: Tensor, steps: int, kind: WalkKind, *, generator: torch.Generator | None = None) -> Tensor:
-        """Walks from training rows number ``start`` ``[c]``: ``[steps + 1, c, *event_shape]``."""
+        """Walks from training rows number ``start`` ``[c]``: ``[steps + 1, c, *event_shape]``, without residuals."""
         if kind == "network":
             return self._network_path(start, steps, generator)
         index = [start]
@@ -209,17 +210,18 @@ class DiffusionLaw(Law):
         if labels is not None:
             self.code_labels = labels
 
-    def _noisy(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        if not self.noise:
-            return x
-        return x + self.noise_variance.sqrt() * torch.randn(x.shape, generator=generator, device=x.device)
+    def _rows(self, z: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Rows ``[n, *event_shape]`` with residuals for codes ``[n, d]`` and class numbers ``[n]``."""
+        mean = self.decode(z)
+        drawn: Tensor = self.residuals(z, labels, generator, mean)
+        return mean + drawn
 
 
 def _anchored(
     law: DiffusionLaw, index: Tensor, steps: int, labels: Tensor | None, generator: torch.Generator | None
 ) -> Tensor:
-    """Move on the training rows, then one latent step."""
-    return law.decode(law.draw(law.codes[law.walk.move(index, steps, generator, labels)], generator))
+    """Move on the training rows, then one latent step: codes ``[n, d]``."""
+    return law.draw(law.codes[law.walk.move(index, steps, generator, labels)], generator)
 
 
 def _single(
@@ -233,10 +235,10 @@ def _network(
     law: DiffusionLaw, index: Tensor, steps: int, labels: Tensor | None, generator: torch.Generator | None
 ) -> Tensor:
     """Latent step, decoder, encoder, and so on: the paper's walk."""
-    x = _anchored(law, index, 0, labels, generator)
+    z = _anchored(law, index, 0, labels, generator)
     for _ in range(steps):
-        x = law.decode(law.draw(law.encode(x), generator))
-    return x
+        z = law.draw(law.encode(law.decode(z)), generator)
+    return z
 
 
 _Walk = Callable[[DiffusionLaw, Tensor, int, "Tensor | None", "torch.Generator | None"], Tensor]

@@ -15,7 +15,9 @@ from torch.distributions import MultivariateNormal
 
 import pushforward as pf
 from pushforward.method import Method
+from pushforward.methods import vdae
 from pushforward.methods.vdae import VDAE
+from pushforward.residuals import GaussianResiduals
 from pushforward.walks import DiffusionLaw, IndexWalk
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "validation": 0}
@@ -141,9 +143,10 @@ def test_a_linear_law_has_the_transition_density_of_a_gaussian() -> None:
     decoder.weight.copy_(matrix)
     encoder = nn.Linear(3, 2, bias=False).requires_grad_(False)
     encoder.weight.copy_(torch.linalg.pinv(matrix))
-    options: dict[str, Any] = {"latent_dim": 2, "kind": "single", "steps": 0, "noise": True}
+    options: dict[str, Any] = {"latent_dim": 2, "kind": "single", "steps": 0, "residuals": GaussianResiduals()}
     law = DiffusionLaw(encoder, Fixed(factor), decoder, (3,), **options)
     law.noise_variance = torch.tensor(0.8)
+    law.residuals.fit(torch.zeros(1, 2), torch.full((1, 3), 0.8**0.5), torch.Generator())
     g = torch.Generator().manual_seed(0)
     x = torch.randn(400, 2, generator=g) @ matrix.T
     later = x + 0.8 * torch.randn(400, 3, generator=g)
@@ -159,22 +162,46 @@ def test_a_linear_law_has_the_transition_density_of_a_gaussian() -> None:
 
 @pytest.mark.parametrize("walk", ["single", "network"])
 def test_the_other_walks_give_samples(walk: str) -> None:
-    options: dict[str, Any] = {**SMALL, "walk": walk, "walk_steps": 2, "noise": True}
+    options: dict[str, Any] = {**SMALL, "walk": walk, "walk_steps": 2, "noise": "gaussian"}
     new = VDAE(**options).fit(circle(angles(120)), budget="60 steps", run=pf.Run(**QUIET)).sample(9, seed=0)
     assert new.shape == (9, 8)
     assert np.isfinite(new).all()
 
 
-def test_the_noise_is_that_of_the_decoder() -> None:
-    law, g = law_of(model()), torch.Generator().manual_seed(0)
-    law.noise = True
-    try:
-        noisy = law.sample(4000, generator=g)
-    finally:
-        law.noise = False
-    with torch.no_grad():
-        clean = law.sample(4000, generator=torch.Generator().manual_seed(0))
-    assert float((noisy - clean).square().mean()) == pytest.approx(float(law.noise_variance), rel=0.05)
+def test_samples_have_the_spread_of_the_data_off_the_circle() -> None:
+    data, law, g = circle(angles(500)), law_of(model()), torch.Generator().manual_seed(0)
+    z = law.draw(law.codes[torch.randint(500, (500,), generator=g)], g)
+    means, new = model().schema_.decode(law.decode(z).detach()), model().sample(500, seed=0)
+    spread = [np.median(off(x)) / np.median(off(data)) for x in (means, new)]
+    assert spread[0] < 0.5
+    assert 0.85 < spread[1] < 1.05
+
+
+def test_residuals_are_no_copies() -> None:
+    """A combination of six residuals gives back a training row hardly ever."""
+    data, new = torch.from_numpy(circle(angles(500))), torch.from_numpy(model().sample(500, seed=0))
+    fresh = torch.from_numpy(circle(angles(500, seed=7), seed=8))
+    near = [torch.cdist(x, data).amin(1) for x in (new, fresh)]
+    assert float(near[0].median() / near[1].median()) > 0.75
+    assert float(near[0].quantile(0.05) / near[1].quantile(0.05)) > 0.5
+
+
+def test_many_numbers_keep_the_residuals_of_some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vdae, "_RESIDUAL_NUMBERS", 8 * 120)
+    fitted = VDAE(**SMALL).fit(circle(angles(300)), budget="60 steps", run=pf.Run(**QUIET))
+    factors = law_of(fitted).residuals.get_buffer("factors")
+    assert factors.shape == (16, 5, 8)
+    assert np.isfinite(fitted.sample(30, seed=0)).all()
+
+
+def test_a_wall_budget_limits_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vdae, "_PROBE", 100)
+    monkeypatch.setattr(vdae, "_SPECTRAL_SHARE", 1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = VDAE(**SMALL).fit(circle(angles(300)), budget="1s", run=pf.Run(**QUIET))
+    assert len(fitted.codes_) == 100
+    assert fitted.run_["seconds"] < 1.3
 
 
 def test_classes_stay_apart() -> None:

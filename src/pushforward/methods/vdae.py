@@ -14,13 +14,16 @@ No prior is chosen: diffusion maps find the shape of the data, and the latent sp
     7.      J <- the k rows nearest to z' in diffusion space
     8.      s^2 <- mean over i, j in J(i) and numbers of (x_j - D(z'))^2
     9.      weights <- Adam on  (p / 2) log s^2 + KL(q(z'|x_i) || N(psi_i, C_i))       (minus the bound of log p(x'|x))
-    sample, walk="anchored":  i ~ uniform, moved by P;  x = D(psi_i + L_phi(psi_i) e)
+    10. r <- the law of the residuals  x_i - D(psi_i)  given the code                      (residuals.py)
+    sample, walk="anchored":  i ~ uniform, moved by P;  z' = psi_i + L_phi(psi_i) e;  x = D(z') + r(z')
             walk="single":    the same without the moves
-            walk="network":   from there, repeat  x <- D(z'), z' ~ q(. | x)                             (the paper)
+            walk="network":   between, repeat  z' ~ q(. | D(z'))                                        (the paper)
 
-Departures from the paper and its code (benchmarks/vdae.py measures the first and the fourth):
+Departures from the paper and its code (benchmarks/vdae.py measures the first and the second):
     * The anchored walk is the default. The stationary law of the paper's walk is not that of the data, and long walks leave the
       manifold; the walk by P visits all rows equally often, exactly.
+    * Samples have residuals: a random combination of those of a few neighbouring rows. The paper's samples are means over
+      neighbours, which have the shape of the data and none of its variety; Gaussian noise would be grain in pictures.
     * Diffusion coordinates from the sparse eigenproblem, with density normalisation and without the trivial coordinate, and a network
       fitted to them, instead of SpectralNet: exact, and in seconds.
     * C_i is centred and averaged. The released code takes a sum of squares about the origin, which points away from a circle.
@@ -29,12 +32,13 @@ Departures from the paper and its code (benchmarks/vdae.py measures the first an
     * Adam on a cosine and averaged weights: usual care, not in the paper.
 
 When to use: data on a manifold whose shape matters (loops, spheres, motion, views) and is not known; walks through the data.
-When not: novelty or variety matters. Samples are means over the neighbours of a training row: near it by construction, and less varied
-than the data (docs/vdae.md).
+When not: novelty matters. A sample is one small step and some neighbours' residuals away from a training row (docs/vdae.md).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -44,9 +48,11 @@ from torch import Tensor, nn
 from pushforward import nets
 from pushforward.codes import cosine, steps_in_epoch
 from pushforward.data import load_data
+from pushforward.latent import in_chunks
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.objectives.same_mean import same_mean_divergence
+from pushforward.residuals import CentredResiduals, GaussianResiduals, Residuals
 from pushforward.run import Run, checked_seed
 from pushforward.solvers.bistochastic import bistochastic, mixing_steps, second_eigenvalue, walk_table
 from pushforward.solvers.local_covariance import local_covariance
@@ -54,9 +60,17 @@ from pushforward.solvers.neighbours import nearest_neighbours
 from pushforward.solvers.spectral import diffusion_map
 from pushforward.walks import CholeskyHead, DiffusionLaw
 
-_EMBED_SHARE = 0.3  # of the budget, for step 4
+NOISES: dict[str, Callable[[], Residuals]] = {
+    "local": lambda: CentredResiduals(6),  # of 4 to 16: benchmarks/vdae.py residuals
+    "gaussian": GaussianResiduals,
+    "none": Residuals,
+}
+_EMBED_SHARE = 0.3  # of the budget that the spectral stage leaves, for step 4
+_SPECTRAL_SHARE = 0.25  # of a wall budget, at most, for the neighbours of step 1
+_PROBE = 2000  # rows whose neighbours are timed for that
 _CANDIDATES = 4  # times k: the rows among which step 7 looks, the nearest ones to psi_i
 _CHUNK = 1 << 23  # numbers of neighbouring rows held at a time
+_RESIDUAL_NUMBERS = 1 << 24  # kept for step 10 (64 MB): of rows drawn at random where there are more
 _LEAST_VARIANCE = 1e-6  # of the decoder, on data of variance about 1
 _FEWEST_STEPS, _MOST_STEPS = 2000, 20_000  # without a budget: 300 epochs, within these bounds
 
@@ -73,8 +87,10 @@ class VDAE(Method):
         walk: of samples: ``"anchored"`` (on the training rows, by a doubly stochastic walk), ``"single"`` (one step from a training
             row) or ``"network"`` (the paper's: decode, encode, step). Started from all rows alike, the first two have one law.
         walk_steps: length of a sample's walk.
-        noise: whether samples have the decoder's noise; without it (the paper) they are means, nearer to the manifold than the data.
-        landmarks: most rows that are used, drawn at random; the spectral stage takes time of the square of their number.
+        noise: residual added to samples: ``"local"`` (those of six neighbouring rows combined), ``"gaussian"`` (with the residuals'
+            own spread in every coordinate) or ``"none"`` (the paper): means, nearer to the manifold than the data.
+        landmarks: most rows that are used, drawn at random; the spectral stage takes time of the square of their number, and a wall
+            budget lowers it to what fits into a quarter of it.
         width: channels (images) or a quarter of the hidden units of the networks.
         learning_rate: of Adam; follows a cosine to zero in both stages.
         batch_size: rows a step.
@@ -101,7 +117,7 @@ class VDAE(Method):
         alpha: float = 1.0,
         walk: Literal["anchored", "single", "network"] = "anchored",
         walk_steps: int = 20,
-        noise: bool = False,
+        noise: Literal["local", "gaussian", "none"] = "local",
         landmarks: int = 20_000,
         width: int = 64,
         learning_rate: float = 2e-3,
@@ -115,7 +131,7 @@ class VDAE(Method):
         self.alpha = alpha
         self.walk: Literal["anchored", "single", "network"] = walk
         self.walk_steps = walk_steps
-        self.noise = noise
+        self.noise: Literal["local", "gaussian", "none"] = noise
         self.landmarks = landmarks
         self.width = width
         self.learning_rate = learning_rate
@@ -154,7 +170,7 @@ class VDAE(Method):
         kind: Literal["anchored", "single", "network"] = "anchored",
         seed: int = 0,
     ) -> Any:
-        """A walk from one training row: ``steps + 1`` rows in the kind of the data, in order.
+        """A walk from one training row: ``steps + 1`` rows in the kind of the data, in order. They are means, without residuals.
 
         Args:
             row: which of ``landmark_rows_`` to begin at.
@@ -195,17 +211,20 @@ class VDAE(Method):
         x, codes, near = data.x[found["rows"]], found["codes"], found["near"]
         prior = run.value("covariance", lambda: _factors(codes, near[:, : self._local(len(codes))]))
         law = self._build(data.event_shape, data.classes).to(run.device)
-        law.take(found, data.labels[found["rows"]] if data.labels is not None else None)
-        law.encoder = self._embedding(x, codes, run)
+        labels = data.labels[found["rows"]] if data.labels is not None else None
+        law.take(found, labels)
+        began = run.value("begun", lambda: min(run.fraction, 0.9))  # more than 0 with a wall budget only
+        until = began + _EMBED_SHARE * (1 - began)
+        law.encoder = self._embedding(x, codes, began, until, run)
         step = run.build("step", lambda: self._step_networks(data.event_shape))
         step["factor"].scale = prior.square().sum(2).median(0).values.sqrt()  # of C_ii over rows
         optimizer = run.track("walk adam", torch.optim.Adam(step.parameters(), lr=self.learning_rate, fused=True))
         average = run.average("walk average", step, self.ema_decay)
         rows, p = run.rows(len(x), self.batch_size), x[0].numel()
         epoch = steps_in_epoch(len(x), self.batch_size)
+        self._reserve_the_end(step["decoder"], codes, run)
         for _ in run.loop("walk", default=self._default(len(x)), steps_per_epoch=epoch):
-            done = (run.fraction - _EMBED_SHARE) / (1 - _EMBED_SHARE)
-            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine(done)
+            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine((run.fraction - until) / (1 - until))
             i = next(rows)
             factor = step["factor"](codes[i])
             z = codes[i] + torch.einsum(
@@ -218,11 +237,13 @@ class VDAE(Method):
         learned = average.module.requires_grad_(False).eval()
         law.factor, law.decoder = learned.get_submodule("factor"), learned.get_submodule("decoder")
         law.noise_variance = self._noise_variance(law, x, near, run)
+        self._keep_residuals(law, x, labels, run)
         return law
 
     def _diffuse(self, x: Tensor, run: Run) -> dict[str, Tensor]:
         """Steps 1 and 2, and the rows near each row in diffusion space."""
-        rows = torch.randperm(len(x), generator=run.generator, device=x.device)[: self.landmarks].sort().values
+        order = torch.randperm(len(x), generator=run.generator, device=x.device)
+        rows = order[: self._affordable(x, run)].sort().values
         run.note(f"spectral stage: neighbours and diffusion map of {len(rows):,} rows")
         neighbours = min(self.neighbours, len(rows) - 1)
         found = diffusion_map(
@@ -251,14 +272,25 @@ class VDAE(Method):
             **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
         }
 
-    def _embedding(self, x: Tensor, codes: Tensor, run: Run) -> nn.Module:
+    def _affordable(self, x: Tensor, run: Run) -> int:
+        """How many rows to use: at most ``landmarks``, and what a wall budget allows."""
+        most = min(len(x), self.landmarks)
+        seconds = run.budget.seconds if run.budget is not None else None
+        if seconds is None or most <= _PROBE:
+            return most
+        began = run.elapsed
+        nearest_neighbours(x[:_PROBE].flatten(1), min(self.neighbours, _PROBE - 1))
+        fits = int(_PROBE * math.sqrt(_SPECTRAL_SHARE * seconds / max(run.elapsed - began, 1e-6)))
+        return int(run.world.agree(torch.tensor(min(most, max(_PROBE, fits)), device=x.device)))
+
+    def _embedding(self, x: Tensor, codes: Tensor, began: float, until: float, run: Run) -> nn.Module:
         """Step 4."""
         net = run.build("encoder", lambda: nets.encoder(x.shape[1:], self.latent_dim, width=self.width))
         optimizer = run.track("embed adam", torch.optim.Adam(net.parameters(), lr=self.learning_rate, fused=True))
         average = run.average("embed average", net, self.ema_decay)
         rows, epoch = run.rows(len(x), self.batch_size), steps_in_epoch(len(x), self.batch_size)
-        for _ in run.loop("embed", default=self._default(len(x)), steps_per_epoch=epoch, until=_EMBED_SHARE):
-            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine(run.fraction / _EMBED_SHARE)
+        for _ in run.loop("embed", default=self._default(len(x)), steps_per_epoch=epoch, until=until):
+            optimizer.param_groups[0]["lr"] = self.learning_rate * cosine((run.fraction - began) / (until - began))
             i = next(rows)
             run.step(optimizer, (net(x[i]) - codes[i]).square().mean())
         return average.module.requires_grad_(False).eval()
@@ -278,6 +310,22 @@ class VDAE(Method):
         sums = [len(i) * self._misfit(law.decode(z), z, i, x, law.codes, near) for i, z in drawn]
         return torch.stack(sums).sum() / len(x)
 
+    @torch.no_grad()
+    def _keep_residuals(self, law: DiffusionLaw, x: Tensor, labels: Tensor | None, run: Run) -> None:
+        """Step 10."""
+        most = max(100, _RESIDUAL_NUMBERS // x[0].numel())
+        kept = torch.randperm(len(x), generator=run.generator, device=x.device)[:most].sort().values
+        left = x[kept] - in_chunks(law.decode, law.codes[kept], None)
+        law.residuals.fit(law.codes[kept], left, run.generator, labels[kept] if labels is not None else None)
+
+    @torch.no_grad()
+    def _reserve_the_end(self, decoder: nn.Module, codes: Tensor, run: Run) -> None:
+        """Leave as much of a wall budget as the decoder's two last passes over the rows take."""
+        if run.timed:
+            began, part = run.elapsed, codes[: self.batch_size]
+            decoder(part)
+            run.reserve(2.5 * (run.elapsed - began) * len(codes) / len(part))
+
     # ------------------------------------------------------------------ pieces
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> DiffusionLaw:
@@ -291,7 +339,7 @@ class VDAE(Method):
                 latent_dim=self.latent_dim,
                 kind=self.walk,
                 steps=self.walk_steps,
-                noise=self.noise,
+                residuals=NOISES[self.noise](),
             )
 
     def _step_networks(self, event_shape: tuple[int, ...]) -> nn.ModuleDict:
