@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pushforward.solvers.assignment_dense import (
+    require_costs,
     require_memory,
     solve_dense,
     solver_bytes,
@@ -45,6 +46,8 @@ QUICK_BLOCK, QUICK_SWEEPS = 256, 4
 COST_ROWS = 65_536
 WIDEST = 1e140
 """Values may spread this far: the squares of float64 end at 1e308."""
+ORDINARY = 2.0**-20, 2.0**20
+"""Values that spread this far are not scaled: their squares are far from the ends of float32."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def assign(
         raise ValueError(f"x has shape {list(x.shape)} and y {list(y.shape)} (rows flattened); they must be equal.")
     start = None if initial is None else _checked_permutation(initial, len(x)).to(x.device)
     y = y.to(x.device)
-    scale = 2.0 ** math.frexp(max(width_x, width_y))[1]
+    scale = _scale(max(width_x, width_y))
     if x.shape[1] == 1:
         found = _Found(_sorted_pairs(x[:, 0], y[:, 0]), "sort", 0.0)
     else:
@@ -140,6 +143,7 @@ def assign_cost(cost: Points) -> Assignment:
     )
     dtype = torch.float32 if matrix.dtype == torch.float32 else torch.float64
     values = matrix.detach().to("cpu", dtype).contiguous().numpy()
+    require_costs(values)
     columns, solver = solve_dense(values)
     mean = float(values[np.arange(len(values)), columns].mean(dtype=np.float64))
     return Assignment(torch.from_numpy(columns).to(matrix.device), mean, solver, mean, time.perf_counter() - started)
@@ -184,21 +188,28 @@ def _solve(
     return _Found(permutation, "co-split", None, above)
 
 
+def _scale(width: float) -> float:
+    """A power of two by which values of this width become ones whose squares float32 holds."""
+    return 1.0 if ORDINARY[0] <= width <= ORDINARY[1] else 2.0 ** math.frexp(width)[1]
+
+
 def _normalised(points: Tensor, scale: float) -> Tensor:
     """The points ``[n, d]`` less their mean, over ``scale`` (a power of two), float32, which then holds.
 
     It changes no optimal permutation, and no difference of two costs but by the scale. Each set may have its own centre because
-    sum_i |x_i - a - y_pi(i) + b|^2 depends on pi as sum_i |x_i - y_pi(i)|^2 does.
+    sum_i |x_i - a - y_pi(i) + b|^2 depends on pi as sum_i |x_i - y_pi(i)|^2 does; for the same reason the centre may be rounded.
     """
-    centre = points.mean(0, dtype=torch.float64) / scale
-    return (points / scale).sub_(centre.to(points.dtype)).float()
+    points = points if scale == 1.0 else points / scale
+    return (points - points.mean(0)).float()
 
 
 def _mean_cost(x: Tensor, y: Tensor, permutation: Tensor) -> float:
     """Mean squared distance of the pairs, a block of rows at a time; differences are as exact as x and y, sums in float64."""
-    blocks = zip(x.split(COST_ROWS), permutation.split(COST_ROWS), strict=True)
-    norms = (torch.linalg.vector_norm(a - y.index_select(0, p), dtype=torch.float64).item() for a, p in blocks)
-    return float(sum(norm**2 for norm in norms) / len(x))
+    total = 0.0
+    for i in range(0, len(x), COST_ROWS):
+        difference = x[i : i + COST_ROWS] - y.index_select(0, permutation[i : i + COST_ROWS])
+        total += torch.linalg.vector_norm(difference, dtype=torch.float64).item() ** 2
+    return total / len(x)
 
 
 def _cpu_generator(generator: torch.Generator | None) -> torch.Generator:

@@ -37,7 +37,7 @@ def reduced_by_sites(cost: Array, nearest: Array) -> Array | None:
     """
     n = len(cost)
     least_rows, least_columns = cost[np.arange(n), nearest], cost.min(0)
-    if len(np.unique(least_rows)) * len(np.unique(least_columns)) > MOST_PAIRS * n * n:
+    if _distinct(least_rows) * _distinct(least_columns) > MOST_PAIRS * n * n:
         return None
     rows, row_site = _sites(cost, 0)
     columns, column_site = _sites(cost, 1)
@@ -51,6 +51,12 @@ def reduced_by_sites(cost: Array, nearest: Array) -> Array | None:
     reduced -= reduced.min(0)
     reduced -= reduced.min(1, keepdims=True)
     return np.ascontiguousarray(reduced[:, column_site][row_site])
+
+
+def _distinct(values: Array) -> int:
+    """Number of different values among ``[n]``."""
+    ordered = np.sort(values)
+    return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
 
 def _sites(cost: Array, axis: int) -> tuple[Array, Array]:

@@ -21,6 +21,8 @@ MEMORY_SHARE = 0.6
 ALWAYS_FITS = 1 << 25
 """Bytes for which the free memory is not looked up: reading it takes as long as a small problem."""
 
+SMALL = 400
+"""Up to this many rows looking at the matrix takes as long as what a better choice saves."""
 EASY = 0.87
 """From this share of distinct nearest columns on, the rows hardly compete, and solving takes less than transposing."""
 PROBE_STEP = 4
@@ -50,16 +52,18 @@ def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
     along a curve, SciPy on such rows is up to 3 times faster than lapjvh in any orientation (measured).
 
     Args:
-        cost: ``[n, n]`` float32 or float64; +inf forbids a pair.
+        cost: ``[n, n]`` float32 or float64, no NaN or -inf (``require_costs``); +inf forbids a pair.
 
     Returns:
         Permutation ``[n]``, and the name of the solver: "lapjvh" or "scipy".
 
     Raises:
-        ValueError: NaN or -inf inside, or no permutation has a finite cost.
+        ValueError: no permutation has a finite cost.
     """
-    nearest = _nearest_columns(cost)
     solver = solver_name()
+    if solver == "lapjvh" and len(cost) <= SMALL:
+        return solve_as_given(cost, solver), solver
+    nearest = cost.argmin(1)
     if solver == "lapjvh" and distinct_share(nearest) >= EASY:
         return solve_as_given(cost, solver), solver
     reduced = reduced_by_sites(cost, nearest)
@@ -74,17 +78,19 @@ def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
     return solve_as_given(cost, solver), solver
 
 
-def _nearest_columns(cost: Matrix) -> Permutation:
-    """Index ``[n]`` of the least entry of each row: NaN counts as least, so that one pass also finds what is not allowed."""
-    nearest: Permutation = cost.argmin(1)
-    if not cost[np.arange(len(cost)), nearest].min() > -np.inf:
+def require_costs(cost: Matrix) -> None:
+    """Refuse a cost matrix ``[n, n]`` that holds NaN or -inf.
+
+    Raises:
+        ValueError: naming their number and the first of them.
+    """
+    if not cost.min() > -np.inf:  # NaN where there is one
         bad = np.isnan(cost) | (cost == -np.inf)
         row = int(bad.any(1).argmax())
         raise ValueError(
             f"cost holds {int(bad.sum())} values that are NaN or -inf, the first in row {row}, column {int(bad[row].argmax())}; "
             "mark forbidden pairs with +inf and fix the rest."
         )
-    return nearest
 
 
 def solve_as_given(cost: Matrix, solver: str) -> Permutation:
