@@ -321,7 +321,9 @@ class Method(ABC):
             warnings.warn(text, stacklevel=3)
 
     def _validate(self, law: Law, prepared: _Prepared, run: Run) -> dict[str, float]:
-        """Fresh samples against the held-out rows."""
+        """Fresh samples against the held-out rows, where there are any."""
+        if not len(prepared.held):
+            return {}
         from pushforward.metrics import held_out_report
 
         generator = torch.Generator(run.device).manual_seed(run.derived_seed("validation"))
@@ -392,7 +394,7 @@ class Method(ABC):
         values = load_data(data).values
         x = encode_source(values, self.schema_).to(self.law_.device)
         codes = self._wanted_codes(len(x), condition, torch.Generator(x.device).manual_seed(0))
-        parts = [None] * -(-len(x) // _CHUNK) if codes is None else codes.split(_CHUNK)
+        parts = [None] * max(1, -(-len(x) // _CHUNK)) if codes is None else codes.split(_CHUNK)
         carry: Callable[..., Tensor] = self.law_.translate  # type: ignore[assignment]
         with torch.no_grad():
             moved = torch.cat([carry(part, given) for part, given in zip(x.split(_CHUNK), parts, strict=True)])

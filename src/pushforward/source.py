@@ -55,6 +55,8 @@ def read_source(
         DataError: the source is not of the kind and shape of the target; the message begins with ``source:``.
     """
     loaded = load_data(source)
+    if len(loaded) < 2:
+        raise DataError(f"source: at least 2 rows are needed, got {len(loaded)}.")
     x = encode_source(loaded.values, schema)
     groups = groups if groups is not None and len(groups) == len(loaded) else None
     train, held = split_rows(len(loaded), validation, seed=seed, groups=groups)

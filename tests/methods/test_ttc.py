@@ -193,15 +193,64 @@ def test_critics_with_kinks_and_many_dimensions_have_no_density() -> None:
 # ---------------------------------------------------------------------- bad input
 
 
+class Plain(nn.Module):
+    """The sum of a row's numbers; with weights, times one, but cut off from the row."""
+
+    def __init__(self, weights: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(())) if weights else 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * (x.detach() if isinstance(self.scale, nn.Parameter) else x).sum(1)
+
+
+def test_critics_are_added_only_to_a_fit_of_the_same_kind() -> None:
+    source = shifted(by=0.0, seed=1)
+    model = moved_model("20 steps").set_params(critics=5, warm_start=True)
+    before = model.law_
+    for change, given, message in (
+        ({}, {}, "warm_start: a source and labels"),
+        ({}, {"source": source, "condition": np.arange(300) % 2}, "warm_start: a source and labels"),
+        ({"width": 24}, {"source": source}, "warm_start: the critics of the model have other layers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.set_params(**{"width": 16, **change}).fit(shifted(), **given, budget="9 steps", run=pf.Run(**QUIET))
+        assert model.law_ is before
+
+
+def test_few_rows_odd_pictures_and_classes() -> None:
+    with pytest.raises(pf.DataError, match="source: at least 2 rows"):
+        TTC(**SMALL).fit(shifted(), source=shifted(1), budget="2 steps", run=pf.Run(**QUIET))
+    labels = np.arange(300) % 3
+    model = TTC(**SMALL).fit(shifted(), source=shifted(40), condition=labels, budget="6 steps", run=pf.Run(**QUIET))
+    assert model.translate(shifted(4), condition=[0, 1, 2, 0]).shape == (4, 2)
+    assert model.translate(shifted(4)[:0], condition=[]).shape == (0, 2)
+    assert moved_model("5 steps").translate(shifted(4)[:0]).shape == (0, 2)
+    pictures = np.random.default_rng(0).integers(0, 255, (20, 5, 9)).astype(np.uint8)
+    model = TTC(critics=2, width=4).fit(pictures, source=pictures[::-1].copy(), budget="3 steps", run=pf.Run(**QUIET))
+    assert model.translate(pictures[:1]).shape == (1, 5, 9)
+
+
+def test_a_spent_budget_trains_no_more_critics() -> None:
+    model = TTC(critics=12, width=8).fit(shifted(), budget="0.05s", run=pf.Run(**QUIET))
+    assert len([record for record in model.history_ if "w1" in record]) <= 2
+    assert len(model.sample(5)) == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"theta": 0.0}, "theta: must be in"),
         ({"theta": 1.5}, "theta: must be in"),
-        ({"penalty": -1.0}, "penalty: must be 0 or more"),
+        ({"penalty": -1.0}, "penalty: must be positive"),
+        ({"penalty": 0.0}, "penalty: must be positive"),
         ({"step": -0.1}, "step: must be positive"),
         ({"critics": 0}, "critics: must be positive"),
-        ({"critic": nn.Linear(2, 1)}, r"critic: for two rows values of shape \[2\] are needed, got \[2, 1\]"),
+        ({"critic": nn.Linear(2, 1)}, r"critic: for 2 rows values of shape \[2\] are needed, got \[2, 1\]"),
+        ({"critic": nn.Sequential(nn.Linear(5, 1), nn.Flatten(0))}, r"critic: it cannot take rows of shape \[2, 2\]"),
+        ({"critic": nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1), nn.Flatten(0))}, "critic: batch normalisation"),
+        ({"critic": Plain(weights=False)}, "critic: it has no weights"),
+        ({"critic": Plain(weights=True)}, "critic: its values have no gradient"),
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:

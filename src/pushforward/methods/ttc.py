@@ -132,6 +132,8 @@ class TTC(Method):
             found = self._learn(f"critic {n}", critic, stream, run, until=self._share(n - kept, kept))
             if bool(found["size"].any()):
                 law.add(critic, found)
+            if run.value(f"critic {n}: spent", lambda: run.timed and run.fraction >= 1):
+                break
         self.critic_ = critic.requires_grad_(False).eval()
         self._look_for_folds(law, run)
         return law
@@ -198,6 +200,10 @@ class TTC(Method):
     def _default(self, epoch: int) -> str:
         return f"{min(max(300 * epoch, _FEWEST_STEPS), _MOST_STEPS)} steps"
 
+    def _from_rows(self) -> bool:
+        """Whether the source of the fit was a data set."""
+        return bool(getattr(self, "data_info_", {}).get("source_rows"))
+
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
         if self.critic is not None:
             return deepcopy(self.critic)
@@ -208,7 +214,7 @@ class TTC(Method):
         with torch.random.fork_rng(devices=[]):
             size = torch.zeros(classes) if classes > 1 else 0.0
             critics = [self._network(event_shape, classes).requires_grad_(False) for _ in range(self.critics)]
-        source = NoSource(event_shape) if getattr(self, "data_info_", {}).get("source_rows") else Gaussian(event_shape)
+        source = NoSource(event_shape) if self._from_rows() else Gaussian(event_shape)
         smooth = self.critic is None and self.activation in nets.SMOOTH
         return CriticLaw(
             [GradientStep(critic, size) for critic in critics], source, event_shape, classes=classes, smooth=smooth
@@ -230,16 +236,15 @@ class TTC(Method):
         ]
 
     def _check(self, data: TrainingSet) -> None:
-        for name in ("critics", "width", "learning_rate", "batch_size"):
+        for name in ("critics", "penalty", "width", "learning_rate", "batch_size"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
         if not 0 < self.theta <= 1:
             raise ValueError(f"theta: must be in (0, 1], got {self.theta}; try 0.9.")
-        if self.penalty < 0:
-            raise ValueError(f"penalty: must be 0 or more, got {self.penalty}; try 100.")
         if self.step is not None and self.step <= 0:
             raise ValueError(f"step: must be positive, or None for theta times the estimate, got {self.step}.")
-        self._check_critic(data)
+        if self.critic is not None:
+            nets.check_critic(self.critic, data.x[:2], data.classes)
         if self._adds():
             self._check_kept(data)
 
@@ -249,19 +254,21 @@ class TTC(Method):
             raise ValueError(
                 "warm_start: the critics were trained on other data; give the same data and seed, or False."
             )
+        given = [(data.source is not None, data.classes), (self._from_rows(), getattr(self.law_, "classes", 1))]
+        if given[0] != given[1]:
+            raise ValueError(
+                "warm_start: a source and labels are needed exactly where the model had them; give what it was fitted with, or False."
+            )
+        with torch.random.fork_rng(devices=[]):
+            network = self._network(data.event_shape, data.classes)
+        if kept and _shapes(network) != _shapes(self.law_.steps[0].critic):
+            raise ValueError(
+                "warm_start: the critics of the model have other layers; keep critic, width and activation, or False."
+            )
         if kept >= self.critics:
             raise ValueError(
                 f"critics: the model has {kept} already; more are needed to add to them, got {self.critics}."
             )
-
-    def _check_critic(self, data: TrainingSet) -> None:
-        if self.critic is None:
-            return
-        with torch.no_grad():
-            found = list(deepcopy(self.critic).to(data.x.device)(data.x[:2]).shape)
-        wanted = [2] if data.classes == 1 else [2, data.classes]
-        if found != wanted:
-            raise ValueError(f"critic: for two rows values of shape {wanted} are needed, got {found}.")
 
 
 def step_sizes(w1: Tensor, error: Tensor, theta: float, step: float | None = None) -> Tensor:
@@ -336,6 +343,11 @@ def _class_means(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
     mean = (belongs * values[:, None]).sum(0) / count.clamp_min(1)
     variance = (belongs * (values[:, None] - mean).square()).sum(0) / (count - 1).clamp_min(1)
     return mean, torch.where(count > 1, (variance / count.clamp_min(1)).sqrt(), torch.inf)
+
+
+def _shapes(critic: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    """What a state of the critic must look like."""
+    return [(name, tuple(tensor.shape)) for name, tensor in critic.state_dict().items()]
 
 
 def _mean(values: Tensor, law: CriticLaw) -> float:

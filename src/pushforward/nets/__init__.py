@@ -11,7 +11,7 @@ from pushforward.nets.constraints import (
     sorting_critic,
     spectral_normalised,
 )
-from pushforward.nets.critics import ACTIVATIONS, SMOOTH, conv_critic, critic, mlp_critic
+from pushforward.nets.critics import ACTIVATIONS, SMOOTH, check_critic, conv_critic, critic, mlp_critic
 from pushforward.nets.dcgan import DCCritic, DCGenerator, gan_critic, gan_generator
 from pushforward.nets.ema import EMA
 from pushforward.nets.encoders import ConvEncoder, encoder
@@ -43,6 +43,7 @@ __all__ = [
     "SMOOTH",
     "TimedMLP",
     "UNet",
+    "check_critic",
     "clip_weights",
     "conv_critic",
     "critic",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pushforward.nets.dcgan import DCCritic
 from pushforward.nets.layers import LEAKY, mlp
@@ -61,6 +63,30 @@ def critic(
     if len(event_shape) == 3:
         return conv_critic(event_shape, width=width, activation=activation, classes=classes)
     return mlp_critic(event_shape, (2 * width,) * 3, activation=activation, classes=classes)
+
+
+def check_critic(critic: nn.Module, x: Tensor, classes: int = 1) -> None:
+    """See whether a user's critic can be trained on rows like ``x`` ``[n, *event_shape]``.
+
+    Raises:
+        ValueError: it cannot take them, gives another shape than ``[n]`` (``[n, classes]`` with labels), has no weights, has batch
+            normalisation, or its values have no gradient with respect to the rows.
+    """
+    critic, x, wanted = deepcopy(critic).to(x.device), x.detach().requires_grad_(), [len(x)] + [classes] * (classes > 1)
+    if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
+        raise ValueError("critic: batch normalisation ties rows together; use nn.GroupNorm, nn.LayerNorm or none.")
+    if next(critic.parameters(), None) is None:
+        raise ValueError("critic: it has no weights to train.")
+    try:
+        values = critic(x)
+    except RuntimeError as error:
+        raise ValueError(f"critic: it cannot take rows of shape {list(x.shape)} ({error}).") from error
+    if list(values.shape) != wanted:
+        raise ValueError(
+            f"critic: for {len(x)} rows values of shape {wanted} are needed, got {list(values.shape)}; end it with .squeeze(1)."
+        )
+    if not values.requires_grad or torch.autograd.grad(values.sum(), x, allow_unused=True)[0] is None:
+        raise ValueError("critic: its values have no gradient with respect to the rows; remove detach() and no_grad().")
 
 
 def _closed(body: Sequence[nn.Module], classes: int) -> nn.Sequential:
