@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from pushforward.residuals import Residuals
 from pushforward.solvers.neighbours import nearest_neighbours
 
 WalkKind = Literal["anchored", "single", "network"]
+KINDS: tuple[str, ...] = get_args(WalkKind)
 _DRAWS = 64  # codes for each pair in a transition density
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -113,8 +114,13 @@ def test_a_walk_begins_at_its_row_and_goes_on_in_small_steps() -> None:
     assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < 0.9
     assert np.array_equal(path, model().walk_from(17, steps=12, seed=3))
     assert model().walk_from(0, steps=5, kind="network").shape == (6, 8)
-    with pytest.raises(ValueError, match="row, steps"):
-        model().walk_from(500)
+    bad: list[dict[str, Any]] = [{"row": 500}, {"row": -1}, {"row": 1.5}, {"row": True}, {"steps": 2.5}, {"steps": -1}]
+    for arguments in bad:
+        with pytest.raises(ValueError, match="row, steps: whole numbers from 0 to 499"):
+            model().walk_from(**arguments)
+    unknown: Any = "random"
+    with pytest.raises(ValueError, match="kind: must be one of anchored, single, network, got 'random'"):
+        model().walk_from(kind=unknown)
 
 
 def test_a_step_to_a_near_row_is_likelier_than_one_to_the_other_side() -> None:
@@ -195,7 +201,7 @@ def test_many_numbers_keep_the_residuals_of_some_rows(monkeypatch: pytest.Monkey
 
 
 def test_a_wall_budget_limits_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vdae, "_PROBE", 100)
+    monkeypatch.setattr(vdae, "_PROBE", 100)  # rows that are timed, and used in any case
     monkeypatch.setattr(vdae, "_SPECTRAL_SHARE", 1e-9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -232,6 +238,78 @@ def test_kill_and_resume_is_bitwise_the_same(tmp_path: Path) -> None:
         again = VDAE(**SMALL).fit(data, budget="150 steps", run=pf.Run(**QUIET, out=out, resume=True))
         assert np.array_equal(again.sample(50, seed=0), whole.sample(50, seed=0))
         assert again.run_["status"] == "finished"
+
+
+@pytest.mark.parametrize("stage", ["bistochastic", "_factors", "VDAE._noise_variance", "VDAE._keep_residuals"])
+def test_killed_between_the_loops_and_resumed(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    data, run = circle(angles(80)), {**QUIET, "out": tmp_path / "run", "checkpoint_every": 0}
+    whole = VDAE(**SMALL).fit(data, budget="30 steps", run=pf.Run(**QUIET))
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(f"pushforward.methods.vdae.{stage}", kill)
+        VDAE(**SMALL).fit(data, budget="30 steps", run=pf.Run(**run))
+    early = stage in ("bistochastic", "_factors")
+    assert (tmp_path / "run" / "checkpoint.pt").exists() != early
+    again = VDAE(**SMALL).fit(data, budget="30 steps", run=pf.Run(**run, resume=not early))
+    assert np.array_equal(again.sample(50, seed=0), whole.sample(50, seed=0))
+    assert np.array_equal(again.encode(data), whole.encode(data))
+
+
+def test_a_loaded_model_walks_and_encodes_the_same(tmp_path: Path) -> None:
+    model().save(tmp_path / "model")
+    again: Any = pf.load(tmp_path / "model")
+    assert np.array_equal(again.walk_from(3, steps=5), model().walk_from(3, steps=5))
+    assert np.array_equal(again.encode(circle(angles(30))), model().encode(circle(angles(30))))
+    assert np.array_equal(again.sample(30, seed=1), model().sample(30, seed=1))
+    assert again.mixing_steps() == model().mixing_steps()
+    assert np.array_equal(again.landmark_rows_, model().landmark_rows_)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e30])
+def test_a_huge_outlier_does_no_harm(size: float) -> None:
+    data = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    data[0] = size
+    fitted = VDAE(**SMALL).fit(data, budget="20 steps", run=pf.Run(**QUIET))
+    assert np.isfinite(fitted.sample(50, seed=0)).all()
+    assert np.isfinite(fitted.encode(data)).all()
+
+
+@pytest.mark.parametrize("copies", [60, 90])
+def test_many_copies_of_a_row_beside_others(copies: int) -> None:
+    others = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    data = np.concatenate([np.repeat(others[:1], copies, axis=0), others])
+    fitted = VDAE(latent_dim=2, neighbours=10, local=4, width=8).fit(data, budget="20 steps", run=pf.Run(**QUIET))
+    assert np.isfinite(fitted.sample(50, seed=0)).all()
+
+
+def test_images_of_odd_sizes_and_tables_with_gaps() -> None:
+    rng = np.random.default_rng(0)
+    slow = np.linspace(0, 170, 60)[:, None, None, None]
+    pictures = (rng.integers(0, 80, (60, 5, 7, 3)) + slow).astype(np.uint8)
+    new = VDAE(**SMALL).fit(pictures, budget="10 steps", run=pf.Run(**QUIET)).sample(5, seed=0)
+    assert new.shape == (5, 5, 7, 3)
+    assert new.dtype == np.uint8
+    table = pd.DataFrame(
+        {"a": rng.normal(size=150), "b": rng.integers(0, 9, 150), "c": rng.choice(["x", "y", "z"], 150)}
+    )
+    table.loc[::7, "a"], table.loc[3, "c"] = np.nan, None
+    fitted = VDAE(**SMALL).fit(table, budget="10 steps", run=pf.Run(**QUIET))
+    drawn = fitted.sample(200, seed=0)
+    assert list(drawn.dtypes) == list(table.dtypes)
+    assert 0 < drawn["a"].isna().sum() < 120
+    assert np.isfinite(fitted.encode(table)).all()
+
+
+def test_noise_of_many_dimensions_is_refused() -> None:
+    with pytest.raises(ValueError, match="no slow motion"):
+        VDAE(latent_dim=2, neighbours=49).fit(
+            np.random.default_rng(0).normal(size=(50, 500)), budget="5 steps", run=pf.Run(**QUIET)
+        )
 
 
 def test_a_step_budget_is_kept() -> None:

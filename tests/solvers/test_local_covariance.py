@@ -49,3 +49,10 @@ def test_the_divergence_is_that_of_torch(d: int) -> None:
     singular = torch.linalg.svdvals(torch.cholesky_inverse(second) @ first @ first.transpose(1, 2)).sum(1)
     wrong = 0.5 * (singular - d) + torch.linalg.slogdet(second).logabsdet - torch.linalg.slogdet(first).logabsdet
     assert d == 1 or float((wrong - truth).abs().max()) > 0.1
+
+
+def test_copies_have_a_small_covariance_of_full_rank() -> None:
+    x = torch.cat([torch.zeros(30, 2), torch.randn(10, 2, generator=torch.Generator().manual_seed(0))]).double()
+    found = local_covariance(x, nearest_neighbours(x, 4)[0])
+    assert torch.linalg.cholesky_ex(found).info.max() == 0
+    assert 0 < float(found[0].diagonal().max()) < 1e-9

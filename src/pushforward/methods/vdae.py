@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -58,7 +59,7 @@ from pushforward.solvers.bistochastic import bistochastic, mixing_steps, second_
 from pushforward.solvers.local_covariance import local_covariance
 from pushforward.solvers.neighbours import nearest_neighbours
 from pushforward.solvers.spectral import diffusion_map
-from pushforward.walks import CholeskyHead, DiffusionLaw
+from pushforward.walks import KINDS, CholeskyHead, DiffusionLaw
 
 NOISES: dict[str, Callable[[], Residuals]] = {
     "local": lambda: CentredResiduals(6),  # of 4 to 16: benchmarks/vdae.py residuals
@@ -67,7 +68,7 @@ NOISES: dict[str, Callable[[], Residuals]] = {
 }
 _EMBED_SHARE = 0.3  # of the budget that the spectral stage leaves, for step 4
 _SPECTRAL_SHARE = 0.25  # of a wall budget, at most, for the neighbours of step 1
-_PROBE = 2000  # rows whose neighbours are timed for that
+_PROBE = 1000  # rows whose neighbours are timed for that
 _CANDIDATES = 4  # times k: the rows among which step 7 looks, the nearest ones to psi_i
 _CHUNK = 1 << 23  # numbers of neighbouring rows held at a time
 _RESIDUAL_NUMBERS = 1 << 24  # kept for step 10 (64 MB): of rows drawn at random where there are more
@@ -183,9 +184,11 @@ class VDAE(Method):
         """
         self._require("decode")
         law = cast(DiffusionLaw, self.law_)
-        if not 0 <= row < len(law.codes) or steps < 0:
+        if kind not in KINDS:
+            raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}.")
+        if not (_is_whole(row, len(law.codes) - 1) and _is_whole(steps, 10**9)):
             raise ValueError(
-                f"row, steps: from 0 to {len(law.codes) - 1}, and at least 0, are needed; got {row}, {steps}."
+                f"row, steps: whole numbers from 0 to {len(law.codes) - 1}, and from 0 on, are needed; got {row!r}, {steps!r}."
             )
         generator = torch.Generator(law.device).manual_seed(checked_seed(seed))
         start = torch.tensor([row], device=law.device)
@@ -383,6 +386,11 @@ class VDAE(Method):
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.995.")
+
+
+def _is_whole(value: object, most: int) -> bool:
+    """Whether a value is a whole number from 0 to ``most``."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def _factors(codes: Tensor, near: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _FLOOR = 1e-3
+_LEAST = 1e-12  # of the variance in any direction, as a share of that of all points: where most neighbours are copies
 
 
 def local_covariance(points: Tensor, index: Tensor, *, floor: float = _FLOOR) -> Tensor:
@@ -28,5 +29,6 @@ def local_covariance(points: Tensor, index: Tensor, *, floor: float = _FLOOR) ->
     parts = zip(points.split(rows), index.split(rows), strict=True)
     gaps = (points[near] - part[:, None] for part, near in parts)
     covariance = torch.cat([gap.transpose(1, 2) @ gap / index.shape[1] for gap in gaps])
-    least = floor * covariance.diagonal(dim1=1, dim2=2).mean(1).median()
+    typical = floor * covariance.diagonal(dim1=1, dim2=2).mean(1).median()
+    least = torch.maximum(typical, _LEAST * points.var(0).mean())
     return covariance + least * torch.eye(d, dtype=points.dtype, device=points.device)

@@ -236,6 +236,11 @@ def _leading(matrix: Sparse, trivial: Array, k: int) -> tuple[Array, Array]:
     values, vectors = leading_eigenpairs(matrix, trivial, k)
     if values[-1] < _LEAST_EIGENVALUE:
         slow = int((values >= _LEAST_EIGENVALUE).sum())
+        if not slow:
+            raise ValueError(
+                f"x: the walk on these {len(trivial)} points has no slow motion: as neighbours they are all alike, as in noise of many "
+                "dimensions. Give more rows, fewer neighbours or a smaller bandwidth."
+            )
         raise ValueError(
             f"latent_dim: the walk has only {slow} eigenvalues above {_LEAST_EIGENVALUE:g}, so the last of {k} coordinates are noise; "
             f"use at most {slow}."
