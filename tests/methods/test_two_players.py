@@ -16,10 +16,19 @@ from pushforward.time_scales import SCHEDULES
 from pushforward.two_player import Game, adam, own_values
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
-SMALL: dict[str, Any] = {"latent_dim": 4, "width": 16, "learning_rate": 2e-3}
+SMALL: dict[str, Any] = {"latent_dim": 4, "width": 16, "learning_rate": 1e-3}
 PLAYERS = ["GAN", "WGAN", "WGANGP", "SNGAN", "GraN"]
 NEW = PLAYERS[1:]
-QUICK = {name: {} if name == "GAN" else {"critic_steps": 2} for name in PLAYERS}
+QUICK: dict[str, dict[str, Any]] = {
+    "GAN": {},
+    "WGAN": {"critic_steps": 2, "clip": 0.1},
+    "WGANGP": {
+        "critic_steps": 2,
+        "one_sided": True,
+    },  # two-sided it is not steady where the laws nearly coincide: docs/gans.md
+    "SNGAN": {"critic_steps": 2},
+    "GraN": {},
+}
 
 
 def make(name: str, **settings: Any) -> Any:
@@ -48,9 +57,8 @@ def pictures(n: int = 60, shape: tuple[int, ...] = (9, 7)) -> np.ndarray:
 def test_a_correlated_gaussian_in_the_plane(name: str) -> None:
     x = correlated()
     new = fit(name, x, 500).sample(4000, seed=0)
-    loose = 2 if name == "WGAN" else 1  # clipping: see docs/gans.md
-    assert np.allclose(new.mean(0), x.mean(0), atol=0.25 * loose)
-    assert np.allclose(np.cov(new.T), np.cov(x.T), atol=0.3 * loose)
+    assert np.allclose(new.mean(0), x.mean(0), atol=0.25)
+    assert np.allclose(np.cov(new.T), np.cov(x.T), atol=0.3)
 
 
 @pytest.mark.parametrize("name", NEW)
@@ -75,11 +83,13 @@ def test_pictures_of_any_size_with_classes(name: str, shape: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("name", NEW)
 def test_the_critic_is_kept_and_is_high_on_data(name: str) -> None:
+    """A generator that hardly moves is told from the data."""
     x = correlated(600)
-    model = fit(name, x, 60)
-    rows = model.schema_.encode(x)
+    model = fit(name, x, 60, learning_rate=1e-6, critic_learning_rate=2e-3)
+    rows, made = model.schema_.encode(x), model.schema_.encode(model.sample(600, seed=0))
     assert model.critic_(rows).shape == (600,)
-    assert model.critic_(rows).mean() > model.critic_(rows + 9.0).mean()
+    assert model.critic_(rows).mean() > model.critic_(made).mean()
+    assert not any(p.requires_grad for p in model.critic_.parameters())
 
 
 # ---------------------------------------------------------------------- the contract of a run
@@ -156,9 +166,9 @@ def test_augmented_games_resume_bitwise_and_record_the_probability(name: str, tm
     assert np.array_equal(whole.sample(20, seed=0), resumed.sample(20, seed=0))
 
 
-def test_an_overfitting_critic_is_shown_more_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overfitting_critic_is_shown_more_changes() -> None:
     """Rows that the critic was trained on get higher values than those kept from it, and the probability rises."""
-    model = fit("GAN", pictures(60, (8, 8)), 400, width=32, augment="ada", batch_size=32)
+    model = fit("GAN", pictures(60, (8, 8)), 160, width=16, augment="ada", batch_size=16)
     assert model.history_[-1]["augment_p"] > 0.1
     assert "augment_p" not in fit("GAN", pictures(60, (8, 8)), 3, width=8).history_[-1]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from html_checks import assert_self_contained
+from torch import nn
 
 import pushforward as pf
 from pushforward.data import Data
@@ -18,16 +21,18 @@ from pushforward.report import write_report
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
 
 
+@lru_cache
 def shifted(one_sided: bool) -> tuple[WGANGP, Data]:
-    """A generator that cannot reach the data in two steps, and a critic that has fifty for each of them."""
-    x = np.random.default_rng(0).normal(size=(1200, 1))
-    data = Data(x, None, "line", None)
-    model = WGANGP(
-        latent_dim=2, width=16, one_sided=one_sided, critic_steps=150, learning_rate=1e-6, critic_learning_rate=3e-3
-    )
+    """A generator that stays far from the data, and a critic with 300 steps for each of its four."""
+    data = Data(np.random.default_rng(0).normal(size=(1200, 1)), None, "line", None)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        hidden = [nn.Linear(1, 48), nn.SiLU(), nn.Linear(48, 48), nn.SiLU(), nn.Linear(48, 1)]
+    critic, rates = nn.Sequential(*hidden, nn.Flatten(0)), {"learning_rate": 1e-6, "critic_learning_rate": 2e-3}
+    model = WGANGP(latent_dim=2, width=8, one_sided=one_sided, critic=critic, critic_steps=300, batch_size=128, **rates)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(data, budget="3 steps", run=pf.Run(validation=0.3, **QUIET))
+        model.fit(data, budget="4 steps", run=pf.Run(validation=0.3, **QUIET))
     return model, data
 
 
@@ -38,14 +43,14 @@ def test_the_flux_is_w1_on_the_line_and_the_report_says_so(tmp_path: Path) -> No
     distance = np.abs(held - np.sort(made)).mean()
     numbers = model.validation_
     assert distance > 0.5
-    assert numbers["flux"] == pytest.approx(distance, rel=0.1)
+    assert numbers["flux"] == pytest.approx(distance, rel=0.12)
     assert numbers["flux_residual"] < 0.2
     page = write_report(tmp_path / "report.html", method=model, data=data).read_text(encoding="utf-8")
     assert_self_contained(page)
     assert "Distance by the critic" in page
     assert "so the flux can be used" in page
     assert "two-sided" not in page
-    again = pf.load(model.save(tmp_path / "m"))
+    again = pf.load(model.save(tmp_path / "m"), critic=model.critic)
     assert again.validation_["flux"] == pytest.approx(numbers["flux"])
 
 

@@ -20,12 +20,14 @@ and F is W1 on a line and at least W1 elsewhere (C is the penalty's value). F co
 penalty there is no such theorem. So held-out numbers and report give F with its residual, and never the critic's gap.
 
 Departures from the paper (its values: lambda 10, n_critic 5, rates 1e-4, batches of 64, Adam betas (0, 0.9)):
-    * Rates 1e-3 on a cosine to zero, and averaged weights of G: for short runs; benchmarks/gans.py measures both settings.
+    * Two steps of D, rates 2e-3 on a cosine to zero, narrow networks, and averaged weights of G: for short runs, in which the paper's
+      values leave the generator far from the data; benchmarks/gans.py measures both settings.
     * Networks of DCGAN's kind with group normalisation in G (any size, rows independent of their batch), none in D as the paper says.
     * With labels, G sees a one-hot vector and D has a value for each class.
 
 When to use: a steady two-player game without much tuning, and where a critic with a readable slope is wanted.
-When not: speed (five steps of the critic, each with second derivatives, for one of the generator); a density or codes of rows.
+When not: speed (every step of the critic has second derivatives); few dimensions with ``one_sided=False``: where the laws nearly
+coincide, slope 1 everywhere is the wrong demand and the play does not settle (docs/gans.md); a density or codes of rows.
 """
 
 from __future__ import annotations
@@ -92,10 +94,10 @@ class WGANGP(Method):
         latent_dim: int = 32,
         penalty: float = 10.0,
         one_sided: bool = False,
-        critic_steps: int = 5,
+        critic_steps: int = 2,
         critic: nn.Module | None = None,
-        width: int = 64,
-        learning_rate: float = 1e-3,
+        width: int = 32,
+        learning_rate: float = 2e-3,
         critic_learning_rate: float | None = None,
         schedule: ScheduleName = "cosine",
         batch_size: int = 64,
