@@ -19,9 +19,10 @@ Model: ``z = T_L o ... o T_1 (x)`` is standard Gaussian. Every layer is ``T(x) =
    sample:  z ~ N(0, I),  x = T_1^-1 o ... o T_L^-1 (z)           log p(x) = log N(T(x); 0, I) + log |det T'(x)|
 
 Departures from the paper (benchmarks/gis.py measures the first two and the bags):
-    * Step 3 climbs the closed-form gradient with Barzilai-Borwein steps, without a line search; 25 sorts instead of about 500.
-    * alpha = .8 and alpha_tails = .98 (less in fewer than five coordinates) instead of 1 - .02 log10 n and 1 - .001 log10 n: as
-      likely to a few hundredths, in a third of the layers. The paper's can be given.
+    * Step 3 climbs the closed-form gradient with Barzilai-Borwein steps, without a line search; 25 sorts (10 in up to five
+      coordinates) instead of about 500.
+    * alpha = .8 and alpha_tails = .98 (less in fewer than five coordinates, .87 and .987 for few rows in many coordinates) instead
+      of 1 - .02 log10 n and 1 - .001 log10 n: as likely to a few hundredths, in a third of the layers. The paper's can be given.
     * The first layer is along the axes.
     * Knots that coincide are opened by a ramp, and atoms and collinear columns get a little noise; the paper's code redraws
       knots at random, without end for a constant column.
@@ -55,11 +56,12 @@ from pushforward.solvers.gaussianize import gaussianize_classes
 from pushforward.solvers.rational_quadratic import Spline
 from pushforward.solvers.slices import find_slices
 
-_ITERATIONS = 25
+_ITERATIONS, _ITERATIONS_LOW = 25, 10  # evaluations in a search for directions; in few coordinates
 _FOLDS = 5
 _MOST_LAYERS = 5000
 _FEW, _MOST_SLICES = 8, 64  # the paper's K for many rows; the most directions of a layer
 _LOW = 5  # up to so many coordinates two bandwidths are tried
+_HIGH, _ROWS_EACH = 15, 100  # with more coordinates than this and fewer rows for each, moves are smaller
 _LEAST_SCALE = 1e-3
 
 
@@ -71,7 +73,8 @@ class GIS(Method):
             (at most 64), otherwise 8.
         knots: of a spline; None is the paper's rule, the square root of the number of rows held to [50, 200].
         bandwidth: of the kernel estimates in units of Scott's rule; None is 1, and in up to 5 coordinates the likelier of 1 and 0.5.
-        alpha: how much of every layer's move is left out, between the knots; None is 1 - 1/d, at most 0.8. The paper: 1 - 0.02 log10 n.
+        alpha: how much of every layer's move is left out, between the knots; None is 1 - 1/d, at most 0.8, or 0.87 in more than 15
+            coordinates with fewer than 100 rows for each. The paper: 1 - 0.02 log10 n.
         alpha_tails: the same beyond the knots; None is 1 - (1 - alpha) / 10. The paper: 1 - 0.001 log10 n.
         patience: layers without a better validation likelihood after which a fit ends.
         bags: fits, each with another fifth of the rows for validation, whose densities are averaged; 5 lets all rows be learned from.
@@ -192,7 +195,8 @@ class _Fits:
         n, d = x.shape
         few_rows = n < 20 * d or d <= _FEW
         self._count = method.slices or min(d if few_rows else _FEW, _MOST_SLICES)
-        self._inner = method.alpha if method.alpha is not None else min(0.8, 1 - 1 / d)
+        usual = 0.87 if d > _HIGH and n < _ROWS_EACH * d else 0.8
+        self._inner = method.alpha if method.alpha is not None else min(usual, 1 - 1 / d)
         self._tails = method.alpha_tails if method.alpha_tails is not None else 1 - (1 - self._inner) / 10
         both = method.bandwidth is None and d <= _LOW
         self._bandwidths = [1.0, 0.5] if both else [1.0 if method.bandwidth is None else method.bandwidth]
@@ -259,7 +263,8 @@ class _Fits:
         )
 
     def _directions(self, z: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
-        found = find_slices(z[None], count=self._count, iterations=_ITERATIONS, generator=generator, classes=labels)
+        iterations = _ITERATIONS if z.shape[1] > _LOW else _ITERATIONS_LOW
+        found = find_slices(z[None], count=self._count, iterations=iterations, generator=generator, classes=labels)
         return found[0].contiguous()
 
     @property
