@@ -174,7 +174,7 @@ def shapes() -> None:
         say("  the VAE is told from the data by its loops", not loops)
         if find_solver() is not None:
             for who, x in (("VDAE", model.sample(n, seed=0)), ("VAE(2)", plain.sample(n, seed=0))):
-                say(f"  Gromov-Wasserstein x 1000, {who}: {told_gromov(x, curve.x)}")
+                say(f"  Gromov-Wasserstein, {who}: {told_gromov(x, curve.x)}")
         walks(curve, model, g)
 
 
@@ -210,7 +210,7 @@ def with_residuals(model: Method, z: Tensor, residuals: Residuals) -> np.ndarray
 
 def told_gromov(x: np.ndarray, y: np.ndarray) -> str:
     found = metrics.gromov_wasserstein(flat(x), flat(y))
-    return f"{1e3 * found.value:.2f} ({1e3 * found.low:.2f} to {1e3 * found.high:.2f}), {found.note}"
+    return f"{found.value:.5f} ({found.low:.5f} to {found.high:.5f}), {found.note}"
 
 
 def rows(model: Method, z: Tensor) -> np.ndarray:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from html_checks import Page, assert_self_contained
 from stand_in import LinearModel
 
 import pushforward as pf
 from pushforward.data import Data
 from pushforward.methods import VDAE
+from pushforward.metrics.gromov import find_solver
+from pushforward.report import manifold_walk as manifold
 from pushforward.report import write_report
 from pushforward.report.charts import marked_scatter
 from pushforward.report.manifold_walk import STRIP, manifold_walk
@@ -51,6 +54,16 @@ def test_pictures_have_spectrum_labels_and_two_walks() -> None:
     assert body.count("<img") == 4
     assert f"{2 * STRIP} of them shown in order" in body
     assert "near training rows by construction" in body
+
+
+def test_samples_and_real_rows_are_compared_as_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    data = Data(rng.normal(size=(120, 3)), None, "vectors", None)
+    material = gather(fitted(data), data)
+    if find_solver() is not None:
+        assert "Gromov-Wasserstein distance" in str(manifold_walk(material).body)
+    monkeypatch.setattr(manifold, "find_solver", lambda: None)
+    assert "Gromov" not in str(manifold_walk(material).body)
 
 
 def test_rows_have_a_walk_as_a_table(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pushforward.metrics.measurement import T95_NINE, Measurement, fixed_generat
 from pushforward.metrics.rows import FeatureMap, feature_name, feature_rows, take
 
 _LEAST = 20
+LEAST_ROWS = 2 * _LEAST
+"""Of a sample, for two draws that do not overlap."""
 _DRAWS = 10
 
 
@@ -33,8 +35,8 @@ def gromov_wasserstein(
     draws use most rows of a side they overlap, and the interval is too short.
 
     Args:
-        x: ``[n, *event_shape]``, n at least 20.
-        y: ``[m, *event_shape]``, m at least 20; rows of ``x`` and ``y`` may differ in their number of values.
+        x: ``[n, *event_shape]``, n at least 40.
+        y: ``[m, *event_shape]``, m at least 40; rows of ``x`` and ``y`` may differ in their number of values.
         points: Rows of a draw, at least 20; at most half of the smaller side are used.
         features: Map applied to both; none by default.
         generator: Of the draws, on the CPU; a fixed one by default.
@@ -49,7 +51,7 @@ def gromov_wasserstein(
     if points < _LEAST:
         raise ValueError(f"points={points} are too few for this metric; give at least {_LEAST}")
     rng = generator or fixed_generator()
-    sides = [feature_rows(v, features, name=name, least=2 * _LEAST).double() for v, name in ((x, "x"), (y, "y"))]
+    sides = [feature_rows(v, features, name=name, least=LEAST_ROWS).double() for v, name in ((x, "x"), (y, "y"))]
     n = min(points, *(len(side) // 2 for side in sides))
     pairs = [[_shuffled(side, n, rng) for side in sides] for _ in range(_DRAWS)]
     across = torch.tensor([_distance(solve, a[0], b[0]) for a, b in pairs], dtype=torch.float64)

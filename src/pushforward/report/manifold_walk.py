@@ -10,6 +10,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from pushforward.data import take_rows
+from pushforward.metrics.gromov import LEAST_ROWS, find_solver, gromov_wasserstein
 from pushforward.report import charts
 from pushforward.report.material import Material
 from pushforward.report.numbers import number
@@ -35,6 +36,7 @@ def manifold_walk(material: Material) -> Section | None:
     body = join(
         _lead(material, steps),
         columns(figure(_spectrum(method)), figure(_embedding(material))),
+        _alike(material),
         _picture_walk(material, steps) if material.kind == "image" else _row_walk(material),
     )
     return Section("The data manifold", "manifold", body)
@@ -58,9 +60,23 @@ def _copies(material: Material) -> str:
         else ""
     )
     return (
-        "A sample is one small step away from a training row, so samples lie near training rows by construction, whatever "
+        "A sample is made one small step away from a training row, of what neighbouring rows have in common and a mixture of what they "
+        "have not, so samples lie near training rows by construction, whatever "
         f"other numbers say.{known} The nearest training rows are shown below."
     )
+
+
+def _alike(material: Material) -> Markup:
+    """The Gromov-Wasserstein distance of samples and real rows, where POT is installed and there are rows enough."""
+    sides = [material.samples_x.float(), material.real_x.float()]
+    if find_solver() is None or min(map(len, sides)) < LEAST_ROWS or any(float(side.std()) == 0 for side in sides):
+        return Markup("")
+    found = gromov_wasserstein(*sides)
+    told = (
+        f"As shapes, samples and {material.origin} rows (y) are at a Gromov-Wasserstein distance of {number(found.value)} "
+        f"({number(found.low)} to {number(found.high)}; {found.note}). It sees neither place nor direction, and tells laws apart poorly."
+    )
+    return paragraph(told, "note")
 
 
 def _spectrum(method: Any) -> Markup:
@@ -100,8 +116,9 @@ def _picture_walk(material: Material, steps: int) -> Markup:
         strips += [path[:STRIP], path[STRIP:]]
     names = ["walk on the data", "", "networks alone", ""]
     told = (
-        f"{length:,} steps from one training picture, {2 * STRIP} of them shown in order, not selected. Above, the walk that samples "
-        "come from; below, the walk of the paper, which decodes and encodes at every step and may leave the data."
+        f"{length:,} steps from one training picture, {2 * STRIP} of them shown in order, not selected, without the residuals that "
+        "samples have. Above, the walk that samples come from; below, the walk of the paper, which decodes and encodes at every "
+        "step and may leave the data."
     )
     return rows_figure(strips, names, told)
 
