@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -441,3 +444,17 @@ def test_changes_of_the_critics_images_do_not_leak(name: str) -> None:
     right = CASES[name][1]
     assert right(learned(name, 0.6, also_made=True)).double().mean() >= 0.98
     assert right(learned(name, 0.6, also_made=False)).double().mean() <= 0.75
+
+
+# ---------------------------------------------------------------------- the page
+
+
+def test_the_loop_in_the_docs_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "ada.md"
+    found = re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        exec(compile(found[1], str(page), "exec"), names)  # noqa: S102 - the page's own code
+    assert int(names["augment"].images) == 40 * 16
