@@ -3,12 +3,14 @@
 ``overfit``: 120 of scikit-learn's digits. By fifths of the run: how far the critic tells training images from 60 held-out ones
 (``r_auc``, 0 to 1), without augmentation and with it, at the same steps; and the probability ``p`` of a change.
 
-``fashion``: 500 images of Fashion-MNIST. KID and recall of samples against test images, without augmentation and with it, at the same steps, in
-features of a classifier of the 59 500 other images, trained for nothing else. Without augmentation all 500 are trained on; with it the
-method keeps some of them for its controller. ``--validate`` leaves the test images alone: 400 of the 500 are taken as the data, and samples compared with the other 100.
+``fashion``: 500 images of Fashion-MNIST. KID and recall of samples against test images, without augmentation and with it, at the same
+steps, in features of a classifier of the 59 500 other images, trained for nothing else. Without augmentation all 500 are trained on;
+with it the method keeps some of them for its controller. ``--validate`` leaves the test images alone: 400 of the 500 are taken as the
+data, and samples compared with the other 100. ``score`` prints the table of the runs in ``--out``.
 
-    python benchmarks/ada.py overfit --steps 3000
-    PUSHFORWARD_DATA=... python benchmarks/ada.py fashion --seed 0 --arm ada --steps 4000 --pictures docs/pictures
+    python benchmarks/ada.py overfit --steps 1200 --width 32 --batch 64
+    PUSHFORWARD_DATA=... python benchmarks/ada.py fashion --seed 0 --steps 2000 --out runs/ada
+    PUSHFORWARD_DATA=... python benchmarks/ada.py score --out runs/ada --pictures docs/pictures
 """
 
 from __future__ import annotations
