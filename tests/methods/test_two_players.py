@@ -27,7 +27,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "one_sided": True,
     },  # two-sided it is not steady where the laws nearly coincide: docs/gans.md
     "SNGAN": {"critic_steps": 2},
-    "GraN": {},
+    "GraN": {"eps": 1e-4},
 }
 
 
