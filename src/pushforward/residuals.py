@@ -36,7 +36,7 @@ class GaussianResiduals(Residuals):
 
     def fit(self, codes: Tensor, residuals: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> None:
         """One standard deviation a coordinate."""
-        self.scale = residuals.square().mean(0).sqrt()
+        self.scale = torch.linalg.vector_norm(residuals, dim=0) / len(residuals) ** 0.5
 
     def forward(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None, like: Tensor) -> Tensor:
         """Draw ``scale * N(0, 1)``."""

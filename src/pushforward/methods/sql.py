@@ -245,7 +245,7 @@ class SQL(Method):
         b = regression.coefficients(x, ranks, weights)
         law.generator.coefficients[k], law.generator.centre[k] = b.float(), regression.centre.float()
         law.column_shares += regression.column_shares(x, ranks, b, weights).float()
-        totals = x.square().sum(0).float() - (len(x) * mean.square() if weights is None else 0)
+        totals = splines.square_sums(x).float() - (len(x) * mean.square() if weights is None else 0)
         return splines.codes_of(ranks).T.float(), totals
 
     @torch.no_grad()

@@ -16,6 +16,8 @@ from pushforward.solvers.splines import RankRegression
 
 _POWERS = 12  # of S in the search for its leading eigenvectors
 _BLOCK = 2048  # columns of wide rows that are turned to float64 at a time
+_STRIP = 128  # rows of the Gram matrix that are computed at a time, up to the diagonal
+_KEPT = 2  # products with S that are kept of each factor: its present ranks, and those that an assignment proposed last
 
 
 class RankFit(Protocol):
@@ -88,10 +90,11 @@ class GramRows:
         self._wide, self.entries = x.shape[1] > len(x), float(x.numel())
         self._matrix = _centred_gram(x) if self._wide else x.double() - x.double().mean(0)
         self.total = float(self._matrix.trace() if self._wide else self._matrix.square().sum())
+        self._kept: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def __matmul__(self, v: Tensor) -> Tensor:
-        """``S v`` for ``v`` ``[n, k]``."""
-        return self._matrix @ (v if self._wide else self._matrix.T @ v)
+        """``S v`` for ``v`` ``[n, k]``, of few columns: faster transposed."""
+        return (v.T @ self._matrix if self._wide else (v.T @ self._matrix) @ self._matrix.T).T
 
     def scores(self, k: int) -> Tensor:
         """As in ``Rows``, by a block Krylov method with Rayleigh-Ritz."""
@@ -106,11 +109,26 @@ class GramRows:
     def fit(self, regression: RankRegression, ranks: Tensor) -> RankFit:
         """As in ``Rows``: with ``M = D'D + penalty`` the coefficients are ``B = M^-1 D'x``, and ``tr(B'D'x) = tr(M^-1 D'S D)``."""
         design = regression.design(ranks)
-        normal, seen = design.T @ design, self @ design
+        normal, seen = design.T @ design, self._seen(regression, ranks, design)
         inverse, cross = torch.linalg.inv(normal + regression.penalty), design.T @ seen
         products, explained = inverse @ cross @ inverse, float((inverse * cross).sum())
         misfit = self.total - 2 * explained + float((normal * products).sum())
         return _GramFit(regression, design, seen @ inverse, products, misfit, self.total - explained)
+
+    def _seen(self, regression: RankRegression, ranks: Tensor, design: Tensor) -> Tensor:
+        """``S D`` ``[n, q d]``, one factor at a time, because a search changes the ranks of one factor at a time."""
+        blocks = [self._seen_by(f, regression, own, design) for f, own in enumerate(ranks)]
+        return torch.cat(blocks, dim=1)
+
+    def _seen_by(self, factor: int, regression: RankRegression, ranks: Tensor, design: Tensor) -> Tensor:
+        """The columns ``[n, d]`` of ``S D`` that belong to one factor with ranks ``[n]``."""
+        kept = self._kept.get(factor, [])
+        for psi, known, seen in kept:
+            if psi is regression.psi and torch.equal(known, ranks):
+                return seen
+        seen = self @ design[:, regression.block(factor)]
+        self._kept[factor] = [(regression.psi, ranks, seen), *kept[: _KEPT - 1]]
+        return seen
 
 
 @dataclass(frozen=True)
@@ -149,10 +167,12 @@ def permutation_on_a_curve(cost: Tensor) -> Tensor:
 
 
 def _centred_gram(x: Tensor) -> Tensor:
-    """``x x'`` ``[n, n]`` of the centred rows in float64, without a float64 copy of all columns."""
+    """``x x'`` ``[n, n]`` of the centred rows in float64, without a float64 copy of all columns; one half is computed."""
     products = x.new_zeros((len(x), len(x)), dtype=torch.float64)
     for part in x.split(_BLOCK, dim=1):
         columns = part.double()
-        products.addmm_(columns, columns.T)
+        for i in range(0, len(x), _STRIP):
+            products[i : i + _STRIP, : i + _STRIP].addmm_(columns[i : i + _STRIP], columns[: i + _STRIP].T)
+    products = products.tril() + products.tril(-1).T
     products -= products.mean(0)
     return products - products.mean(1, keepdim=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_ROWS = 32  # squared at a time
 _SWEEPS = 3  # over the factors at every width of the grid
 
 
@@ -130,6 +131,11 @@ def principal_coordinates(x: Tensor) -> Tensor:
 def column_means(x: Tensor, weights: Tensor | None) -> Tensor:
     """Column means ``[p]`` of what is observed (0 where nothing is)."""
     return x.mean(0) if weights is None else (weights * x).sum(0) / weights.sum(0).clamp_min(1.0)
+
+
+def square_sums(x: Tensor) -> Tensor:
+    """Sums of squares of the columns ``[p]``, a few rows at a time: fresh memory for all squares takes longer than they do."""
+    return sum((part.square().sum(0) for part in x.split(_ROWS)), start=x.new_zeros(x.shape[1]))
 
 
 def ranks_of(scores: Tensor) -> Tensor:
