@@ -14,7 +14,7 @@ No prior is chosen: diffusion maps find the shape of the data, and the latent sp
     7.      J <- the k rows nearest to z' in diffusion space
     8.      s^2 <- mean over i, j in J(i) and numbers of (x_j - D(z'))^2
     9.      weights <- Adam on  (p / 2) log s^2 + KL(q(z'|x_i) || N(psi_i, C_i))       (minus the bound of log p(x'|x))
-    10. r <- the law of the residuals  x_i - D(psi_i)  given the code                      (residuals.py)
+    10. r <- x_i - D(psi_i)  near a code: mean of a group of rows, shrunk, and a random combination of deviations   (residuals.py)
     sample, walk="anchored":  i ~ uniform, moved by P;  z' = psi_i + L_phi(psi_i) e;  x = D(z') + r(z')
             walk="single":    the same without the moves
             walk="network":   between, repeat  z' ~ q(. | D(z'))                                        (the paper)
@@ -22,8 +22,8 @@ No prior is chosen: diffusion maps find the shape of the data, and the latent sp
 Departures from the paper and its code (benchmarks/vdae.py measures the first and the second):
     * The anchored walk is the default. The stationary law of the paper's walk is not that of the data, and long walks leave the
       manifold; the walk by P visits all rows equally often, exactly.
-    * Samples have residuals: a random combination of those of a few neighbouring rows. The paper's samples are means over
-      neighbours, which have the shape of the data and none of its variety; Gaussian noise would be grain in pictures.
+    * Samples have residuals (step 10). The paper's are means over neighbours, which have the shape of the data and none of its
+      variety; its Gaussian noise would be grain in pictures.
     * Diffusion coordinates from the sparse eigenproblem, with density normalisation and without the trivial coordinate, and a network
       fitted to them, instead of SpectralNet: exact, and in seconds.
     * C_i is centred and averaged. The released code takes a sum of squares about the origin, which points away from a circle.

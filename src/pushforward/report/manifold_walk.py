@@ -60,8 +60,8 @@ def _copies(material: Material) -> str:
         else ""
     )
     return (
-        "A sample is made one small step away from a training row, of what neighbouring rows have in common and a mixture of what they "
-        "have not, so samples lie near training rows by construction, whatever "
+        "A sample is what the neighbours of a training row have in common, one small step away from it, with a mixture of their "
+        "deviations added, so samples lie near training rows by construction, whatever "
         f"other numbers say.{known} The nearest training rows are shown below."
     )
 

@@ -18,7 +18,8 @@ def local_covariance(points: Tensor, index: Tensor, *, floor: float = _FLOOR) ->
         floor: of the variance in any direction, as a share of the median over points of the mean variance.
 
     Returns:
-        ``[n, d, d]``, positive definite unless all points are equal.
+        ``[n, d, d]``, positive definite unless all points are equal: where most neighbours are copies the last term is at least
+        1e-12 of the variance of all points.
 
     Raises:
         ValueError: ``floor`` is not positive.
