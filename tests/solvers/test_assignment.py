@@ -14,6 +14,7 @@ from oracles import PAIRINGS, Pairing, gaussian_w2_squared, noisy_images, random
 from pushforward.solvers import assign, assign_cost
 from pushforward.solvers import assignment_dense as dense
 from pushforward.solvers.assignment_gap import estimated_gap
+from pushforward.solvers.assignment_sites import Sites, near_by_price
 from pushforward.solvers.assignment_split import co_split, polish
 
 TIERS = {"dense": (10**6, 10**6), "sparse": (0, 10**6), "co-split": (0, 0)}
@@ -58,6 +59,10 @@ PROBLEMS: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
     "y thrice": lambda: repeated(900, 1, 3),
     "both 30 times": lambda: repeated(900, 30, 30),
     "x 100 times": lambda: repeated(900, 100, 1),
+    "half of x equal": lambda: (
+        gaussians(900, 4)[0][(torch.arange(900) * 2 % 900).clamp_max(450)],
+        gaussians(900, 4)[1],
+    ),
     "all y equal": lambda: repeated(300, 1, 300),
     "all equal": lambda: repeated(300, 300, 300),
     "far from the origin": lambda: tuple(z + 1e4 for z in gaussians(500)),  # type: ignore[return-value]
@@ -273,6 +278,27 @@ def test_both_solvers_in_both_orientations(solver: str, monkeypatch: pytest.Monk
         assert assign(a, b).cost == pytest.approx(scipy_cost(a, b), rel=1e-6)
         cost = torch.cdist(a, b).square()
         assert assign_cost(cost).cost == pytest.approx(scipy_cost(a, b), rel=1e-5)
+
+
+@pytest.mark.parametrize(("copies_x", "copies_y"), [(50, 1), (1, 50), (50, 50), (3, 3)])
+def test_prices_of_repeated_rows_are_nearly_optimal(copies_x: int, copies_y: int) -> None:
+    """By weak duality they prove a bound; and every row and column is offered different partners."""
+    x, y = repeated(1200, copies_x, copies_y)
+    found = near_by_price(x, y, Sites.of(x), Sites.of(y))
+    assert found is not None
+    ahead, back, v = found
+    bound = torch.cdist(x.double(), y.double()).square().sub(v).amin(1).mean() + v.double().mean()
+    assert 0.98 * scipy_cost(x, y) <= bound.item() <= scipy_cost(x, y) * (1 + 1e-6)
+    for near in (ahead, back):
+        ordered = near.sort(1).values
+        assert near.shape == (1200, 16)
+        assert bool((ordered[:, 1:] > ordered[:, :-1]).all())
+        assert 0 <= int(ordered.min()) <= int(ordered.max()) < 1200
+
+
+def test_different_rows_are_not_priced() -> None:
+    x, y = gaussians(500)
+    assert near_by_price(x, y, Sites.of(x), Sites.of(y)) is None
 
 
 def test_bad_points_are_refused() -> None:

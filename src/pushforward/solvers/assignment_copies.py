@@ -46,7 +46,7 @@ def reduced_by_sites(cost: Array, nearest: Array) -> Array | None:
     between = cost[np.ix_(rows, columns)]
     if not np.isfinite(between).all():
         return None
-    u = _sinkhorn(between.astype(np.float32), np.bincount(row_site), np.bincount(column_site))
+    u = sinkhorn(between.astype(np.float32), np.bincount(row_site), np.bincount(column_site))
     reduced = between - u[:, None]
     reduced -= reduced.min(0)
     reduced -= reduced.min(1, keepdims=True)
@@ -73,7 +73,7 @@ def _sites(cost: Array, axis: int) -> tuple[Array, Array]:
     return first, site
 
 
-def _sinkhorn(cost: Array, supply: Array, demand: Array) -> Array:
+def sinkhorn(cost: Array, supply: Array, demand: Array) -> Array:
     """Row potentials ``[m]`` close to those of the optimal plan, from costs ``[m, k]`` in float32."""
     supply, demand = supply.astype(np.float32), demand.astype(np.float32)
     spread = max(float(cost.mean() - cost.min()), float(np.finfo(np.float32).tiny))

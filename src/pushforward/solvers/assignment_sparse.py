@@ -1,6 +1,7 @@
 """Exact assignment without the n x n matrix: a sparse problem, grown until its dual proves that no missing pair would help.
 
-1. Candidates: the NEIGHBOURS nearest columns of each row and nearest rows of each column, and the pairs of a start.
+1. Candidates: the NEIGHBOURS nearest columns of each row and nearest rows of each column, and the pairs of a start. With many
+   repeated rows they are chosen by price (``assignment_sites``).
 2. Solve the sparse problem exactly (Jonker-Volgenant of ``scipy.sparse.csgraph``).
 3. Potentials v of the sparse optimum: shortest paths from column to column in its residual graph (Bellman-Ford), taken
    midway between the largest and the smallest solution.
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor
 
 from pushforward.solvers.assignment_dense import squared_distances
+from pushforward.solvers.assignment_sites import NEIGHBOURS, Sites, near_by_price
 
-NEIGHBOURS = 16
 OFFERS = 8
 """Pairs looked at again in float64 for each row when pricing, the most promising first."""
 ROUNDS = 20
@@ -49,8 +50,8 @@ def solve_sparse(x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, float]:
         over all permutations (0, up to rounding, where optimality was proved).
     """
     scale = _distances(x, y[start]).mean().item() or 1.0
-    pairs, permutation = _candidates(x, y, start), start.cpu()
-    v = torch.zeros(len(x), dtype=torch.float64)
+    (pairs, prices), permutation = _candidates(x, y, start), start.cpu()
+    v = (prices.double() / (GRID * scale)).round().cpu()
     for _ in range(ROUNDS):
         costs = (pairs.costs(x, y) / (GRID * scale)).round().cpu()
         permutation = _match(pairs, costs, v, permutation)
@@ -101,36 +102,27 @@ class Pairs:
         return torch.cat([_distances(x[k // self.n], y[k % self.n]) for k in self.keys.split(step)])
 
 
-def _candidates(x: Tensor, y: Tensor, start: Tensor) -> Pairs:
-    """Nearest neighbours both ways and the pairs of ``start``, which make a full matching possible."""
+def _candidates(x: Tensor, y: Tensor, start: Tensor) -> tuple[Pairs, Tensor]:
+    """Near points both ways and the pairs of ``start``, which make a full matching possible; first column potentials ``[n]``."""
+    sites_x, sites_y = Sites.of(x), Sites.of(y)
+    priced = near_by_price(x, y, sites_x, sites_y)
+    ahead, back, prices = priced or (_nearest(x, y, sites_y), _nearest(y, x, sites_x), torch.zeros(len(x)))
     row = torch.arange(len(x), device=x.device)
-    ahead, back = _nearest(x, y), _nearest(y, x)
     pairs = Pairs(row * len(x) + start.to(x.device), len(x))
     pairs = pairs.union(row.repeat_interleave(ahead.shape[1]), ahead.flatten())
-    return pairs.union(back.flatten(), row.repeat_interleave(back.shape[1]))
+    return pairs.union(back.flatten(), row.repeat_interleave(back.shape[1])), prices
 
 
-def _nearest(x: Tensor, y: Tensor) -> Tensor:
+def _nearest(x: Tensor, y: Tensor, sites: Sites) -> Tensor:
     """Near rows of ``y`` for each row of ``x``: indices ``[n, k]``, all of different points.
 
     Of a point that occurs several times a random copy is taken: the nearest k rows could all be copies of one point, and
     the same ones for every row of x.
     """
-    sites, site, counts = _sites(y)
-    k = min(NEIGHBOURS, len(sites))
-    near = torch.cat([c.topk(k, dim=1, largest=False, sorted=False).indices for _, c in _blocks(x, y[sites])])
+    k = min(NEIGHBOURS, len(sites.first))
+    near = torch.cat([c.topk(k, dim=1, largest=False, sorted=False).indices for _, c in _blocks(x, y[sites.first])])
     share = torch.rand(near.shape, generator=torch.Generator(x.device).manual_seed(0), device=x.device)
-    first = counts.cumsum(0) - counts
-    return site.argsort()[first[near] + (share * counts[near]).long()]
-
-
-def _sites(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Different points among the rows: a row of each ``[s]``, each row's point ``[n]`` and their numbers of copies ``[s]``."""
-    weights = torch.rand(points.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    # Rounded, because a matrix product may give equal rows keys that differ in the last bit.
-    keys = (points.double() @ weights.to(points.device) * 2.0**40).round()
-    _, site, counts = keys.unique(return_inverse=True, return_counts=True)
-    return site.argsort()[counts.cumsum(0) - counts], site, counts
+    return sites.copies(near, (share * sites.counts[near]).long())
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
