@@ -1,6 +1,6 @@
 """Speed and quality of ``pushforward.solvers.assign`` against SciPy, lapx and POT, in one run.
 
-    python benchmarks/assignment.py [--quick] [--million] [--max-scipy 4000] [--large a 65536]
+    python benchmarks/assignment.py [--quick] [--million] [--max-scipy 4000] [--only dense ties quality large] [--large a 65536]
 
 Structures: (a) two independent Gaussian samples in 10-D; (b3) late training with a 10-D latent, x = g(z) + noise of one
 standard deviation, y = g(z) shuffled, 64-D; (c2) the same with a 2-D latent and noise 0.35; (i2) a 2-D latent with a fresh
@@ -228,17 +228,26 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="also n = 1 000 000 in 8-D")
     parser.add_argument("--max-scipy", type=int, default=6000, help="largest n that SciPy is given (default 6000)")
     parser.add_argument("--large", nargs=2, metavar=("STRUCTURE", "N"), help="one large problem alone")
+    tables = ("dense", "ties", "quality", "large")
+    parser.add_argument("--only", nargs="+", choices=tables, default=tables, help="some of the tables")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.large:
         large(options.large[0], int(options.large[1]))
         return
-    dense_table([500, 1000, 2000] if options.quick else [500, 1000, 2000, 4000, 6000], options.max_scipy)
-    ties_table(1000 if options.quick else 4000)
-    quality_table(2048 if options.quick else 8192)
-    problems = [] if options.quick else [("a", 32_768), ("c2", 32_768), ("a", 65_536), ("c2", 65_536)]
+    if "dense" in options.only:
+        dense_table([500, 1000, 2000] if options.quick else [500, 1000, 2000, 4000, 6000], options.max_scipy)
+    if "ties" in options.only:
+        ties_table(1000 if options.quick else 4000)
+    if "quality" in options.only:
+        quality_table(2048 if options.quick else 8192)
+    if "large" in options.only and not options.quick:
+        large_table([("a8", 1_000_000)] * options.million)
+
+
+def large_table(more: list[tuple[str, int]]) -> None:
     print("\nLarge problems, each in its own process")
-    for name, n in problems + [("a8", 1_000_000)] * options.million:
+    for name, n in [("a", 32_768), ("c2", 32_768), ("a", 65_536), ("c2", 65_536), *more]:
         subprocess.run([sys.executable, __file__, "--large", name, str(n)], check=True)
 
 
