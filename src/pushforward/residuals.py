@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+_NUMBERS = 1 << 24  # of a block of deviations
+
 
 class Residuals(nn.Module):
     """The conditional law of a residual ``[n, *event]`` given its code ``[n, d]`` and class ``[n]``; this one is zero."""
@@ -106,7 +108,8 @@ class CentredResiduals(Residuals):
         found, k = residuals.flatten(1)[groups], groups.shape[1]
         mean = found.mean(1, keepdim=True)
         noise = (found - mean).square().sum() / (k * (k - 1))
-        self.means = mean[:, 0] * (1 - noise / mean.square().sum().clamp_min(1e-30)).clamp_min(0)
+        several = (groups != groups[:, :1]).any(1, keepdim=True)  # the mean of a class of one row would be its residual
+        self.means = mean[:, 0] * several * (1 - noise / mean.square().sum().clamp_min(1e-30)).clamp_min(0)
         across = torch.linalg.qr(torch.eye(k, device=codes.device) - 1 / k).Q[:, : k - 1]  # orthogonal to ones
         turned = rotations(len(groups), k - 1, generator, codes.device) @ across.T
         self.factors = turned @ (found - mean) / k**0.5 * (k - 1) ** 0.5
@@ -115,7 +118,10 @@ class CentredResiduals(Residuals):
         """Draw from the group of the class whose centre is nearest to the code."""
         group = nearest_group(codes, labels, self.centres, self.labels)
         weights = unit_vectors(len(codes), self.factors.shape[1], generator, codes.device)
-        return (self.means[group] + torch.bmm(weights[:, None], self.factors[group])[:, 0]).reshape(like.shape)
+        rows = max(1, _NUMBERS // self.factors[0].numel())
+        parts = zip(weights.split(rows), group.split(rows), strict=True)
+        drawn = torch.cat([torch.bmm(weight[:, None], self.factors[of])[:, 0] for weight, of in parts])
+        return (self.means[group] + drawn).reshape(like.shape)
 
 
 RESIDUALS: dict[str, type[Residuals]] = {"none": Residuals, "gaussian": GaussianResiduals, "local": LocalResiduals}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from pushforward.residuals import CentredResiduals
+from pushforward.solvers.by_class import drawn_rows
 
 K = 6
 
@@ -59,3 +61,30 @@ def test_fewer_rows_than_a_group_are_repeated() -> None:
     drawn = law(torch.zeros(500, 1), None, g, torch.zeros(500, 1))
     assert bool(torch.isfinite(drawn).all())
     assert 0.8 < float(drawn.std()) < 1.2
+
+
+def test_a_class_of_one_row_keeps_nothing_of_it() -> None:
+    g, labels = torch.Generator().manual_seed(0), torch.tensor([0] * 30 + [1])
+    law = CentredResiduals(K)
+    law.fit(torch.randn(31, 2, generator=g), 5 + torch.randn(31, 3, generator=g), g, labels)
+    alone = law.labels == 1
+    assert float(law.means[alone].abs().max()) == 0
+    assert float(law.factors[alone].abs().max()) < 1e-5
+
+
+def test_blocks_give_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    law, codes, residuals = fitted(1.0, n=200)
+    whole = law(codes, None, torch.Generator().manual_seed(1), residuals)
+    monkeypatch.setattr("pushforward.residuals._NUMBERS", 7 * (K - 1) * 40)
+    assert torch.equal(law(codes, None, torch.Generator().manual_seed(1), residuals), whole)
+
+
+def test_drawn_rows_are_in_order_and_have_every_class() -> None:
+    labels = torch.tensor([0] * 50 + [1, 2])
+    found = drawn_rows(52, 10, labels, torch.Generator().manual_seed(0), labels.device)
+    assert len(found) == 10
+    assert {50, 51} < set(found.tolist())
+    assert bool((found.diff() > 0).all())
+    plain = drawn_rows(52, 10, None, torch.Generator().manual_seed(0), labels.device)
+    assert len(set(plain.tolist())) == 10
+    assert torch.equal(drawn_rows(5, 10, None, torch.Generator().manual_seed(0), labels.device), torch.arange(5))

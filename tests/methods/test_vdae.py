@@ -219,6 +219,20 @@ def test_classes_stay_apart() -> None:
         assert (sign * y > -0.15).mean() > 0.95
 
 
+def test_rare_classes_are_among_few_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vdae, "_RESIDUAL_NUMBERS", 8 * 40)
+    data, labels = circle(angles(200)), np.array(["many"] * 198 + ["one", "other"])
+    options: dict[str, Any] = {**SMALL, "landmarks": 40}
+    fitted = VDAE(**options).fit(data, condition=labels, budget="10 steps", run=pf.Run(**QUIET))
+    assert len(fitted.landmark_rows_) == 40
+    assert {198, 199} <= set(fitted.landmark_rows_.tolist())
+    for label in ("many", "one", "other"):
+        assert np.isfinite(fitted.sample(5, seed=0, condition=label)).all()
+    options["landmarks"] = 4
+    with pytest.raises(ValueError, match="landmarks: one row of each of 5 classes is needed, got 4"):
+        VDAE(**options).fit(data, condition=np.arange(200) % 5, budget="5 steps", run=pf.Run(**QUIET))
+
+
 def test_kill_and_resume_is_bitwise_the_same(tmp_path: Path) -> None:
     class Killed(Exception):
         pass

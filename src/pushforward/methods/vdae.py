@@ -56,6 +56,7 @@ from pushforward.objectives.same_mean import same_mean_divergence
 from pushforward.residuals import CentredResiduals, GaussianResiduals, Residuals
 from pushforward.run import Run, checked_seed
 from pushforward.solvers.bistochastic import bistochastic, mixing_steps, second_eigenvalue, walk_table
+from pushforward.solvers.by_class import drawn_rows
 from pushforward.solvers.local_covariance import local_covariance
 from pushforward.solvers.neighbours import nearest_neighbours
 from pushforward.solvers.spectral import diffusion_map
@@ -210,7 +211,7 @@ class VDAE(Method):
     # ------------------------------------------------------------------ the algorithm
 
     def _fit(self, data: TrainingSet, run: Run) -> Law:
-        found = run.value("spectral", lambda: self._diffuse(data.x, run))
+        found = run.value("spectral", lambda: self._diffuse(data, run))
         x, codes, near = data.x[found["rows"]], found["codes"], found["near"]
         prior = run.value("covariance", lambda: _factors(codes, near[:, : self._local(len(codes))]))
         law = self._build(data.event_shape, data.classes).to(run.device)
@@ -243,14 +244,14 @@ class VDAE(Method):
         self._keep_residuals(law, x, labels, run)
         return law
 
-    def _diffuse(self, x: Tensor, run: Run) -> dict[str, Tensor]:
+    def _diffuse(self, data: TrainingSet, run: Run) -> dict[str, Tensor]:
         """Steps 1 and 2, and the rows near each row in diffusion space."""
-        order = torch.randperm(len(x), generator=run.generator, device=x.device)
-        rows = order[: self._affordable(x, run)].sort().values
+        most = max(self._affordable(data.x, run), data.classes)
+        rows = drawn_rows(len(data.x), most, data.labels, run.generator, data.x.device)
         run.note(f"spectral stage: neighbours and diffusion map of {len(rows):,} rows")
         neighbours = min(self.neighbours, len(rows) - 1)
         found = diffusion_map(
-            x[rows].flatten(1),
+            data.x[rows].flatten(1),
             self.latent_dim,
             neighbours=neighbours,
             bandwidth=self.bandwidth,
@@ -316,8 +317,8 @@ class VDAE(Method):
     @torch.no_grad()
     def _keep_residuals(self, law: DiffusionLaw, x: Tensor, labels: Tensor | None, run: Run) -> None:
         """Step 10."""
-        most = max(100, _RESIDUAL_NUMBERS // x[0].numel())
-        kept = torch.randperm(len(x), generator=run.generator, device=x.device)[:most].sort().values
+        most = max(100, int(law.code_labels.max()) + 1, _RESIDUAL_NUMBERS // x[0].numel())
+        kept = drawn_rows(len(x), most, labels, run.generator, x.device)
         left = x[kept] - in_chunks(law.decode, law.codes[kept], None)
         law.residuals.fit(law.codes[kept], left, run.generator, labels[kept] if labels is not None else None)
 
@@ -369,14 +370,8 @@ class VDAE(Method):
 
     def _check(self, data: TrainingSet) -> None:
         n = min(len(data.x), self.landmarks)
-        limits = {
-            "latent_dim": n - 2,
-            "neighbours": 10**6,
-            "local": 10**6,
-            "landmarks": 10**9,
-            "width": 10**6,
-            "batch_size": 10**9,
-        }
+        limits = {"latent_dim": n - 2, "neighbours": 10**6, "local": 10**6, "landmarks": 10**9, "width": 10**6}
+        limits["batch_size"] = 10**9
         for name, most in limits.items():
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: must be from 1 to {most} for {n} rows, got {getattr(self, name)}.")
@@ -384,6 +379,8 @@ class VDAE(Method):
             raise ValueError(
                 f"walk_steps, learning_rate: must be at least 0 and positive, got {self.walk_steps}, {self.learning_rate}."
             )
+        if self.landmarks < data.classes:
+            raise ValueError(f"landmarks: one row of each of {data.classes} classes is needed, got {self.landmarks}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.995.")
 

@@ -26,3 +26,15 @@ def assign_by_class(x: Tensor, y: Tensor, labels: Tensor | None, *, generator: t
         pairs = assign(x[rows], y[rows], generator=generator, sparse_limit=EXACT_LIMIT, quick=True)
         found[rows] = rows[pairs.permutation]
     return found
+
+
+def drawn_rows(n: int, most: int, labels: Tensor | None, generator: torch.Generator, device: torch.device) -> Tensor:
+    """At most ``most`` of ``n`` row numbers, drawn at random and in order; one of each class at least, where ``most`` allows it."""
+    order = torch.randperm(n, generator=generator, device=device)
+    if labels is not None:
+        by_class = labels[order].argsort(stable=True)
+        first = by_class[torch.diff(labels[order][by_class], prepend=labels.new_full((1,), -1)) != 0]
+        others = torch.ones(n, dtype=torch.bool, device=device).index_fill(0, first, False)
+        order = torch.cat([order[first], order[others]])
+    found: Tensor = order[:most].sort().values
+    return found
