@@ -74,7 +74,9 @@ def _works() -> Finding:
 
 
 def _extras() -> Iterator[Finding]:
-    for package, use in {"pyarrow": "parquet files", "tensorboard": "TensorBoard logs"}.items():
+    uses = {"pyarrow": "parquet files", "tensorboard": "TensorBoard logs", "ripser": "loops of samples"}
+    uses |= {"pot": "the Gromov-Wasserstein distance", "faiss-cpu": "faster neighbours of many rows"}
+    for package, use in uses.items():
         try:
             yield Finding(package, True, f"{importlib.metadata.version(package)} ({use})")
         except importlib.metadata.PackageNotFoundError:

@@ -387,7 +387,7 @@ class VDAE(Method):
 
 def _is_whole(value: object, most: int) -> bool:
     """Whether a value is a whole number from 0 to ``most``."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value <= most
+    return not isinstance(value, bool) and isinstance(value, Integral) and 0 <= int(value) <= most
 
 
 def _factors(codes: Tensor, near: Tensor) -> Tensor:
