@@ -113,6 +113,29 @@ def test_classes_are_made_by_splines_of_their_own() -> None:
     torch.testing.assert_close(law.log_prob(x), given.logsumexp(0) - np.log(3))
 
 
+def test_colours_stay_together_and_the_density_is_that_of_the_jacobian() -> None:
+    """Red images with a dark left and blue ones with a dark right, and no others; of sides 4 and 5."""
+    rng = np.random.default_rng(0)
+    blue = rng.random(240) < 0.5
+    images = rng.integers(0, 30, (240, 4, 5, 3))
+    images[~blue, :, 2:, 0] += 200
+    images[blue, :, :3, 2] += 200
+    model = pf.SIG(layers=4).fit(images.astype(np.uint8), run=pf.Run(validation=0, **QUIET))
+    assert {stage.patch.channels for stage in model.law_} == {1, 3}
+    new = model.sample(400, seed=0).astype(float)
+    assert new.shape == (400, 4, 5, 3)
+    left, right = new[:, :, :2].mean((1, 2)), new[:, :, 3:].mean((1, 2))
+    is_blue = left[:, 2] > 100
+    assert abs(is_blue.mean() - blue.mean()) < 0.1
+    assert ((right[:, 0] < 100) == is_blue).mean() > 0.9
+    assert np.median(np.abs(new[is_blue][:, :, :2, 2] - 215)) < 25
+    law, x = model.law_.double(), model.schema_.encode(new[:1].astype(np.uint8)).double()
+    z = law.encode(x)
+    jacobians = [torch.autograd.functional.jacobian(lambda row: law.encode(row[None])[0], one) for one in x]
+    log_det = torch.stack([torch.linalg.slogdet(one.reshape(60, 60)).logabsdet for one in jacobians])
+    torch.testing.assert_close(law.log_prob(x) - law.source.log_prob(z), log_det, atol=1e-3, rtol=0)
+
+
 def test_whole_numbers_are_spread_over_their_level() -> None:
     assert level_of(torch.randint(0, 17, (50, 1, 4, 4)).float() / 8 - 1) == pytest.approx(1 / 8)
     assert level_of(torch.randn(50, 1, 4, 4)) == 0.0
