@@ -217,7 +217,7 @@ class VDAE(Method):
         law = self._build(data.event_shape, data.classes).to(run.device)
         labels = data.labels[found["rows"]] if data.labels is not None else None
         law.take(found, labels)
-        began = run.value("begun", lambda: min(run.fraction, 0.9))  # more than 0 with a wall budget only
+        began = float(found["begun"])  # more than 0 with a wall budget only
         until = began + _EMBED_SHARE * (1 - began)
         law.encoder = self._embedding(x, codes, began, until, run)
         step = run.build("step", lambda: self._step_networks(data.event_shape))
@@ -265,6 +265,7 @@ class VDAE(Method):
             "second_eigenvalue": second_eigenvalue(walk),
             "bandwidth": found.bandwidth,
             "parts": float(found.parts),
+            "begun": min(run.fraction, 0.9),
         }
         return {
             "rows": rows,
