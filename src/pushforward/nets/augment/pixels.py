@@ -23,14 +23,14 @@ def blit(x: Tensor, flip: Tensor, turns: Tensor, shift: Tensor) -> Tensor:
         shift: pixels down and to the right, ``[n, 2]``.
     """
     h, w = x.shape[2:]
-    at = torch.arange(h * w, device=x.device)
-    row = reflected(at // w - shift[:, :1], h)
-    column = reflected(at % w - shift[:, 1:], w)
+    row = reflected(torch.arange(h, device=x.device) - shift[:, :1], h)[:, :, None]
+    column = reflected(torch.arange(w, device=x.device) - shift[:, 1:], w)[:, None]
     down, right = 2 * row - (h - 1), 2 * column - (w - 1)  # twice the distance from the centre
-    cos, sin = (torch.tensor(of, device=x.device)[turns][:, None] for of in (_COS, _SIN))
-    down, right = cos * down + sin * right, cos * right - sin * down
-    right = torch.where(flip[:, None] > 0, -right, right)
-    source = (down + (h - 1)) // 2 * w + (right + (w - 1)) // 2
+    cos, sin = (torch.tensor(of, device=x.device)[turns][:, None, None] for of in (_COS, _SIN))
+    mirrored = 1 - 2 * flip[:, None, None]
+    old_row = (cos * down + sin * right + (h - 1)) // 2
+    old_column = (mirrored * (cos * right - sin * down) + (w - 1)) // 2
+    source = (old_row * w + old_column).flatten(1)
     return x.flatten(2).gather(2, source[:, None].expand(-1, x.shape[1], -1)).view_as(x)
 
 
