@@ -137,6 +137,13 @@ def test_the_papers_small_moves_are_as_good_and_slower() -> None:
     assert int(slow.law_.ends[-1]) > 2 * int(fast.law_.ends[-1])
 
 
+@pytest.mark.parametrize(("rows", "d", "alpha"), [(200, 16, 0.87), (200, 15, 0.8), (1600, 16, 0.8), (200, 4, 0.75)])
+def test_moves_are_smaller_for_few_rows_in_many_coordinates(rows: int, d: int, alpha: float) -> None:
+    x = np.random.default_rng(0).exponential(size=(rows, d)).astype(np.float32)
+    usual, given = (fit(x, budget="3 steps", **settings) for settings in ({}, {"alpha": alpha}))
+    assert np.array_equal(usual.sample(20, seed=0), given.sample(20, seed=0))
+
+
 def test_two_bandwidths_are_tried_where_there_are_few_coordinates() -> None:
     model = fit(density("8g").rows(1000, 0))
     assert gap("8g", model) < 0.27
