@@ -296,6 +296,17 @@ def test_prices_of_repeated_rows_are_nearly_optimal(copies_x: int, copies_y: int
         assert 0 <= int(ordered.min()) <= int(ordered.max()) < 1200
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_sites_are_the_different_rows(scale: float) -> None:
+    points = scale * repeated(600, 7, 1)[0]
+    sites = Sites.of(points)
+    assert len(sites.first) == len(points.unique(dim=0))
+    assert torch.equal(points[sites.first[sites.site]], points)
+    assert torch.equal(sites.counts, torch.bincount(sites.site))
+    which = torch.arange(600) % sites.counts[sites.site]
+    assert torch.equal(points[sites.copies(sites.site, which)], points)
+
+
 def test_different_rows_are_not_priced() -> None:
     x, y = gaussians(500)
     assert near_by_price(x, y, Sites.of(x), Sites.of(y)) is None

@@ -21,8 +21,10 @@ MEMORY_SHARE = 0.6
 ALWAYS_FITS = 1 << 25
 """Bytes for which the free memory is not looked up: reading it takes as long as a small problem."""
 
-SMALL = 400
-"""Up to this many rows looking at the matrix takes as long as what a better choice saves."""
+SMALL, MIDDLE = 300, 600
+"""Up to this many rows looking at the matrix takes as long as what a better choice saves: in any case, and without copies."""
+SAMPLE, FEW = 128, 0.5
+"""Entries of the first column and of the first row that tell of copies, and the share of different ones below which they do."""
 EASY = 0.87
 """From this share of distinct nearest columns on, the rows hardly compete, and solving takes less than transposing."""
 PROBE_STEP = 4
@@ -61,7 +63,7 @@ def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
         ValueError: no permutation has a finite cost.
     """
     solver = solver_name()
-    if solver == "lapjvh" and len(cost) <= SMALL:
+    if solver == "lapjvh" and _not_worth_a_look(cost):
         return solve_as_given(cost, solver), solver
     nearest = cost.argmin(1)
     if solver == "lapjvh" and distinct_share(nearest) >= EASY:
@@ -76,6 +78,14 @@ def solve_dense(cost: Matrix) -> tuple[Permutation, str]:
         turned = torch.from_numpy(cost).T.contiguous().numpy()  # NumPy takes four times as long
         return invert(solve_as_given(turned, solver)), solver
     return solve_as_given(cost, solver), solver
+
+
+def _not_worth_a_look(cost: Matrix) -> bool:
+    """Whether the matrix is too small for a choice of the orientation to pay, and its rows and columns hardly repeat."""
+    if len(cost) <= SMALL or len(cost) > MIDDLE:
+        return len(cost) <= SMALL
+    entries = cost[:SAMPLE, 0].tolist(), cost[0, :SAMPLE].tolist()
+    return min(len(set(part)) for part in entries) >= FEW * SAMPLE
 
 
 def require_costs(cost: Matrix) -> None:

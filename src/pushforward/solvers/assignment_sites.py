@@ -46,10 +46,17 @@ class Sites:
     def of(points: Tensor) -> Sites:
         """The sites of ``[n, d]``."""
         weights = torch.rand(points.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        # Rounded, because a matrix product may give equal rows keys that differ in the last bit.
-        keys = (points.double() @ weights.to(points.device) * 2.0**40).round()
+        keys = points.double() @ weights.to(points.device)
+        # Rounded, because a matrix product may give equal rows keys that differ in the last bits.
+        keys = (keys * (2.0**40 / keys.abs().max().clamp_min(1e-300))).round()
         _, site, counts = keys.unique(return_inverse=True, return_counts=True)
-        return Sites(site.argsort()[counts.cumsum(0) - counts], site, counts)
+        first = site.argsort()[counts.cumsum(0) - counts]
+        if torch.equal(points[first[site]], points):
+            return Sites(first, site, counts)
+        every = torch.arange(
+            len(points), device=points.device
+        )  # different points with the same key: rare, and only slower
+        return Sites(every, every, torch.ones_like(every))
 
     def copies(self, sites: Tensor, which: Tensor) -> Tensor:
         """Rows of the given sites; ``which`` counts their copies from 0. Both have the same shape."""

@@ -5,8 +5,9 @@
 2. Solve the sparse problem exactly (Jonker-Volgenant of ``scipy.sparse.csgraph``).
 3. Potentials v of the sparse optimum: shortest paths from column to column in its residual graph (Bellman-Ford), taken
    midway between the largest and the smallest solution.
-4. Price all n^2 pairs, a block of rows at a time: u_i = min_j c_ij - v_j. Then mean(u) + mean(v) is at most the optimum
-   (weak duality, for any v), and a pair with c_ij - v_j < c_i,pi(i) - v_pi(i) is one that the sparse problem lacks.
+4. Price all n^2 pairs (copies of a row once), a block of rows at a time: u_i = min_j c_ij - v_j. Then mean(u) + mean(v) is at
+   most the optimum (weak duality, for any v), and a pair with c_ij - v_j < c_i,pi(i) - v_pi(i) is one that the sparse problem
+   lacks.
 5. None lacking: the permutation is optimal for the dense problem. Otherwise add them and go to 2.
 """
 
@@ -50,14 +51,15 @@ def solve_sparse(x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, float]:
         over all permutations (0, up to rounding, where optimality was proved).
     """
     scale = _distances(x, y[start]).mean().item() or 1.0
-    (pairs, prices), permutation = _candidates(x, y, start), start.cpu()
+    sites = Sites.of(x)
+    (pairs, prices), permutation = _candidates(x, y, start, sites), start.cpu()
     v = (prices.double() / (GRID * scale)).round().cpu()
     for _ in range(ROUNDS):
         costs = (pairs.costs(x, y) / (GRID * scale)).round().cpu()
         permutation = _match(pairs, costs, v, permutation)
         v = _potentials(pairs, costs, permutation, v)
         prices = (v * GRID * scale).to(x.device)
-        offered, reduced = _price(x, y, prices)
+        offered, reduced = (part[sites.site] for part in _price(x[sites.first], y, prices))
         partner = permutation.to(x.device)
         own = _distances(x, y[partner])
         bound = reduced.amin(1).mean().item() + prices.mean().item()
@@ -102,9 +104,9 @@ class Pairs:
         return torch.cat([_distances(x[k // self.n], y[k % self.n]) for k in self.keys.split(step)])
 
 
-def _candidates(x: Tensor, y: Tensor, start: Tensor) -> tuple[Pairs, Tensor]:
+def _candidates(x: Tensor, y: Tensor, start: Tensor, sites_x: Sites) -> tuple[Pairs, Tensor]:
     """Near points both ways and the pairs of ``start``, which make a full matching possible; first column potentials ``[n]``."""
-    sites_x, sites_y = Sites.of(x), Sites.of(y)
+    sites_y = Sites.of(y)
     priced = near_by_price(x, y, sites_x, sites_y)
     ahead, back, prices = priced or (_nearest(x, y, sites_y), _nearest(y, x, sites_x), torch.zeros(len(x)))
     row = torch.arange(len(x), device=x.device)
