@@ -4,6 +4,7 @@
     python benchmarks/ttc.py density        is the log-density that of the samples? area ratios of smooth critics
     python benchmarks/ttc.py circle         PSNR on the unit circle in R^16, against regularisation by the first critic
     python benchmarks/ttc.py pictures       PSNR on grey patches of two photographs, against total variation and the same
+    python benchmarks/ttc.py fashion        Fashion-MNIST against WGAN-GP at equal epochs: FID, KID, seconds, size; needs PUSHFORWARD_DATA
     python benchmarks/ttc.py congestion     the radial case in full: 1000 iterations of a 3 x 128 critic
 
 Everything is fitted on the raw scale of its task, without the standardisation that ``fit`` does. Seconds are processor seconds.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,14 +24,18 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 import pushforward as pf
-from pushforward import nets
+from pushforward import metrics, nets
 from pushforward.critic_law import CriticLaw, push
+from pushforward.data import fit_schema
 from pushforward.maps import GradientMap
 from pushforward.method import TrainingSet
 from pushforward.methods import ttc
 from pushforward.objectives import critics, penalties
+from pushforward.report.grids import save_grid
 
 MODES, RADIUS, SPREAD = 8, 4.0, 0.2
+NOISE = 0.1  # of the pictures, in [0, 1]
+Figures = dict[str, float]
 
 
 def fit_raw(model: pf.TTC, data: TrainingSet, steps: int, seed: int = 0) -> CriticLaw:
@@ -82,14 +88,14 @@ def nearest_mode(z: Tensor) -> Tensor:
     return RADIUS * torch.stack([angle.cos(), angle.sin()], 1) + SPREAD * noise
 
 
-def modes(seed: int) -> None:
+def modes(seed: int) -> Figures:
     data = TrainingSet(eight_gaussians(20_000, seed=1))
     target = balanced(1000, seed=3)
     floor = [exact_w1(eight_gaussians(1000, seed=k), target) for k in range(10, 20)]
     print(f"sampling floor: {np.mean(floor):.3f} +- {np.std(floor):.3f} (1000 samples of the target, ten times)")
     ideal = [exact_w1(nearest_mode(z), target) for z in source_draws(len(target))]
     print(f"a map that sends every source row of the draws to its nearest mode: {np.mean(ideal):.3f}", flush=True)
-    usual = penalties.one_sided_penalty
+    usual, found = penalties.one_sided_penalty, {}
     for name, penalty, more in (
         ("theta 0.9, penalty 100, 12 critics", usual, {"critics": 12}),
         ("constant 0.25, 4 critics", usual, {"critics": 4, "step": 0.25}),
@@ -101,10 +107,13 @@ def modes(seed: int) -> None:
         law = fit_raw(model, data, steps=300 * (4 + model.critics), seed=seed)
         ttc.one_sided_penalty = usual
         print(f"\n{name}: {time.process_time() - began:.0f} s", flush=True)
-        show_modes(law, target, model)
+        after = show_modes(law, target, model)
+        found |= {f"{name}: W1 after 4": after[min(4, len(after) - 1)], f"{name}: W1 at the end": after[-1]}
+    return found
 
 
-def show_modes(law: CriticLaw, target: Tensor, model: pf.TTC) -> None:
+def show_modes(law: CriticLaw, target: Tensor, model: pf.TTC) -> list[float]:
+    """Exact distances after 0, 1, ... critics."""
     draws = source_draws(len(target))
     with torch.no_grad():
         parts = [law.steps[:k] for k in range(len(law.steps) + 1)]
@@ -113,26 +122,30 @@ def show_modes(law: CriticLaw, target: Tensor, model: pf.TTC) -> None:
     records = [record for record in model.history_ if "w1" in record]
     print("  estimates of the critics:  ", " ".join(f"{r['w1']:.3f}+-{r['error']:.3f}" for r in records))
     print(f"  distance() {float(law.distance()):.3f}", flush=True)
+    return [float(value) for value in after]
 
 
 # ---------------------------------------------------------------------- density
 
 
-def density(seed: int) -> None:
+def density(seed: int) -> Figures:
     began = time.process_time()
     model = pf.TTC(critics=4, theta=0.5, penalty=10.0, activation="silu")
     law = fit_raw(model, TrainingSet(eight_gaussians(20_000, seed=1)), steps=1400, seed=seed)
     print(f"four smooth critics, theta 0.5, penalty 10: {time.process_time() - began:.0f} s")
+    found = {}
     for k in range(1, len(law.steps) + 1):
         part = CriticLaw(law.steps[:k], law.source, law.event_shape, smooth=True)
         x, log_prob, folded = part.sample_with_log_prob(100_000, generator=torch.Generator().manual_seed(4))
         back = part.log_prob(x[:2000])
-        gap = (back - log_prob[:2000]).abs()
+        gap, ratio = (back - log_prob[:2000]).abs(), area_ratio(x, log_prob)
+        found[f"area ratio after {k}"] = ratio
         print(
-            f"  after {k}: median area ratio {area_ratio(x, log_prob):.3f}, negative determinants {folded.float().mean():.1%}, "
+            f"  after {k}: median area ratio {ratio:.3f}, negative determinants {folded.float().mean():.1%}, "
             f"log_prob by Newton equal within 1e-3 on {(gap < 1e-3).float().mean():.1%}",
             flush=True,
         )
+    return found
 
 
 def area_ratio(x: Tensor, log_prob: Tensor, side: float = 0.2, least: int = 50) -> float:
@@ -162,7 +175,7 @@ def circle_points(n: int, seed: int, dim: int = 16, noise: float = 0.1) -> tuple
     return clean, clean + noise * torch.randn(n, dim, generator=generator)
 
 
-def circle(seed: int) -> None:
+def circle(seed: int) -> Figures:
     began = time.process_time()
     clean, _ = circle_points(200_000, seed=1)
     _, noisy = circle_points(200_000, seed=2)
@@ -179,25 +192,40 @@ def circle(seed: int) -> None:
     weight = 2 * float((truth - given).norm(dim=1).mean())
     one = psnr(regularised(law.steps[0].critic, given, weight), truth, 2.0)
     print(f"  regularisation with the first critic: {one:.1f} dB; TTC is {found[-1] - one:+.1f} dB above", flush=True)
+    return {"PSNR": found[-1], "PSNR above regularisation": found[-1] - one}
 
 
 class LocalCritic(torch.nn.Module):
-    """A sum over all 9 x 9 windows of pictures of any size: what is learned on small patches holds for whole pictures."""
+    """A sum over windows of pictures of any size, at full and at half resolution; blind to the windows' brightness.
+
+    Every pixel adds its own terms, so a step moves the pixels of a large picture as far as those of a training patch. Values are in
+    units of the noise, which the half-size picture has too: what a mean of four pixels loses of it is put back.
+    """
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        leaky = torch.nn.LeakyReLU(0.1)
-        self.windows = torch.nn.Sequential(
-            torch.nn.Conv2d(1, width, 7, padding=3, padding_mode="replicate"),
-            leaky,
-            torch.nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"),
-            leaky,
-            torch.nn.Conv2d(width, 1, 1),
+        self.filters = torch.nn.ParameterList(torch.randn(width, 1, 5, 5) / 8 for _ in range(2))
+        self.windows = torch.nn.ModuleList(
+            torch.nn.Sequential(
+                torch.nn.LeakyReLU(0.1),
+                torch.nn.Conv2d(width, width, 3),
+                torch.nn.LeakyReLU(0.1),
+                torch.nn.Conv2d(width, 1, 1),
+            )
+            for _ in range(2)
         )
+        for part in self.windows:
+            part[-1].weight.data.mul_(0.02)  # slopes below 1 at first
+        self.shift = torch.nn.ParameterList(torch.zeros(width).uniform_(-0.2, 0.2) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Values ``[n]`` of pictures ``[n, 1, h, w]``."""
-        total: Tensor = self.windows(x).sum((1, 2, 3))
+        x, total = (x - 0.5) / NOISE, x.new_zeros(len(x))
+        for scale, (kernel, shift, window) in enumerate(zip(self.filters, self.shift, self.windows, strict=True)):
+            x = 2 * torch.nn.functional.avg_pool2d(x, 2) if scale else x
+            wide = torch.nn.functional.pad(x, (3, 3, 3, 3), mode="reflect")
+            seen = torch.nn.functional.conv2d(wide, kernel - kernel.mean((2, 3), keepdim=True), shift)
+            total = total + window(seen).sum((1, 2, 3))
         return total
 
 
@@ -246,23 +274,32 @@ def _divergence(dual: Tensor) -> Tensor:
     return down + right
 
 
-def pictures(seed: int) -> None:
+def pictures(seed: int) -> Figures:
     began = time.process_time()
     photos = photographs()
     left, right = ([p[:, : int(0.7 * p.shape[1])] for p in photos], [p[:, int(0.7 * p.shape[1]) :] for p in photos])
     draw = torch.Generator().manual_seed(7)
-    clean, other = patches(left, 8000, 10, seed=1), patches(left, 8000, 10, seed=2)
-    noisy = other + 0.1 * torch.randn(other.shape, generator=draw)
-    model = pf.TTC(critics=6, theta=1.0, penalty=10.0, batch_size=16)
+    clean, other = (turned(patches(left, 20_000, 24, seed=k), draw) for k in (1, 2))
+    noisy = other + NOISE * torch.randn(other.shape, generator=draw)
+    model = pf.TTC(critics=8, theta=1.0, penalty=10.0, batch_size=16, learning_rate=2e-3)
     model.critic = seeded_critic(seed)
-    law = fit_raw(model, TrainingSet(clean, source=noisy), steps=1500, seed=seed)
-    print(f"six critics on 10 x 10 patches of the left 70 %: {time.process_time() - began:.0f} s")
-    show_pictures(law, model, patches(left, 4, 48, seed=3), patches(right, 10, 48, seed=4), draw)
+    law = fit_raw(model, TrainingSet(clean, source=noisy), steps=2400, seed=seed)
+    print(f"eight critics on 24 x 24 patches of the left 70 %: {time.process_time() - began:.0f} s", flush=True)
+    return show_pictures(law, model, patches(left, 12, 48, seed=3), patches(right, 40, 48, seed=4), draw)
 
 
-def show_pictures(law: CriticLaw, model: pf.TTC, tuning: Tensor, truth: Tensor, draw: torch.Generator) -> None:
+def turned(x: Tensor, draw: torch.Generator) -> Tensor:
+    """Every patch turned and mirrored at random: the noise and the law of photographs do not change."""
+    which = torch.randint(8, (len(x),), generator=draw)
+    for k in range(1, 8):
+        mine = which == k
+        x[mine] = torch.rot90(x[mine], k % 4, (2, 3)).flip(3) if k >= 4 else torch.rot90(x[mine], k, (2, 3))
+    return x
+
+
+def show_pictures(law: CriticLaw, model: pf.TTC, tuning: Tensor, truth: Tensor, draw: torch.Generator) -> Figures:
     """PSNR on patches of the right 30 %; the rivals' weights are the best ones on patches of the left."""
-    seen, given = (x + 0.1 * torch.randn(x.shape, generator=draw) for x in (tuning, truth))
+    seen, given = (x + NOISE * torch.randn(x.shape, generator=draw) for x in (tuning, truth))
     estimates = " ".join(f"{r['w1']:.3f}+-{r['error']:.3f}" for r in model.history_ if "w1" in r)
     print(f"  estimates of the critics: {estimates}")
     with torch.no_grad():
@@ -270,18 +307,21 @@ def show_pictures(law: CriticLaw, model: pf.TTC, tuning: Tensor, truth: Tensor, 
     print("  TTC after 0, 1, ... critics:", " ".join(f"{psnr(x, truth, 1.0):.2f}" for x in stages), "dB")
     first = law.steps[0].critic
     rivals = {
-        "total variation": (total_variation, (0.05, 0.1, 0.15, 0.2)),
-        "first critic": (lambda x, weight: regularised(first, x, weight), (0.5, 1.0, 2.0, 4.0)),
+        "total variation": (total_variation, (0.05, 0.075, 0.1, 0.125, 0.15, 0.2)),
+        "first critic": (lambda x, weight: regularised(first, x, weight), (2.0, 4.0, 6.0, 8.0, 12.0)),
     }
-    shown = [truth, given]
+    shown, found = [truth, given], {"TTC": psnr(stages[-1], truth, 1.0)}
     for name, (restore, weights) in rivals.items():
         best = max(weights, key=lambda weight: psnr(restore(seen, weight), tuning, 1.0))
         shown.append(restore(given, best))
-        print(
-            f"  {name}, weight {best:g} (best of {weights} on the left): {psnr(shown[-1], truth, 1.0):.2f} dB",
-            flush=True,
-        )
+        found[name] = psnr(shown[-1], truth, 1.0)
+        print(f"  {name}, weight {best:g} (best of {weights} on the left): {found[name]:.2f} dB", flush=True)
+    rough = given.new_tensor([float(picture.std()) for picture in truth]).argsort().flip(0)
+    for name, rows in (("the rougher half", rough[:20]), ("the smoother half", rough[20:])):
+        told = (f"{psnr(part[rows], truth[rows], 1.0):.2f}" for part in (*shown[1:], stages[-1]))
+        print(f"  {name}: noisy, total variation, first critic, TTC: {' '.join(told)} dB", flush=True)
     save_picture([*shown, stages[-1]])
+    return found
 
 
 def save_picture(rows: list[Tensor], path: str = "docs/pictures/ttc-denoising.png") -> None:
@@ -291,6 +331,51 @@ def save_picture(rows: list[Tensor], path: str = "docs/pictures/ttc-denoising.pn
     grid = torch.cat([torch.cat(list(x[:10, 0]), 1) for x in rows], 0)
     Image.fromarray((255 * grid.clamp(0, 1)).round().byte().numpy()).save(path)
     print(f"  wrote {path}: clean, noisy, total variation, first critic, TTC", flush=True)
+
+
+# ---------------------------------------------------------------------- Fashion-MNIST, against a generator
+
+TRAINED, EPOCHS = 5000, 20
+
+
+def fashion(seed: int) -> Figures:
+    """TTC and WGAN-GP on the same 5000 images for equally many epochs, in the features of a classifier of the other 55 000."""
+    data, test = pf.load_data("fashion-mnist"), pf.load_data("fashion-mnist:test")
+    values, labels = np.asarray(data.values), np.asarray(data.labels)
+    order = np.random.default_rng(seed).permutation(len(values))
+    train, rest = values[order[:TRAINED]], order[TRAINED:]
+    schema = fit_schema(train)
+    judge = metrics.train_classifier(schema.encode(values[rest]), labels[rest], dim=128, n_steps=1500)
+    held, found = schema.encode(np.asarray(test.values)), {}
+    print(
+        f"classifier of {len(rest)} other images: {judge.accuracy:.1%} right on images it has not seen; {EPOCHS} epochs"
+    )
+    copies = schema.encode(train[:2000])
+    print(f"  copies of training images: {quality(copies, held, judge)[0]}", flush=True)
+    for model in (pf.TTC(critics=12), pf.WGANGP()):
+        began = time.process_time()
+        run = pf.Run(seed=seed, validation=0, device="cpu", progress=False)
+        model.fit(train, budget=f"{EPOCHS} epochs", run=run)
+        spent, began = time.process_time() - began, time.process_time()
+        samples, name = model.sample(2000, seed=seed), type(model).__name__
+        pace, size = 2000 / (time.process_time() - began), sum(t.nbytes for t in model.law_.state_dict().values()) / 1e6
+        told, figures = quality(schema.encode(samples), held, judge)
+        print(
+            f"  {name}: {told}, {spent:.0f} s, {run.steps} steps, {size:.1f} MB kept, {pace:.0f} samples a second",
+            flush=True,
+        )
+        found |= {f"{name}: {key}": value for key, value in figures.items()}
+        save_grid(f"docs/pictures/ttc-fashion-{name.lower()}.png", schema.as_images(schema.encode(samples[:64])))
+    return found
+
+
+def quality(samples: Tensor, held: Tensor, judge: Any) -> tuple[str, Figures]:
+    """Frechet and kernel distance to held-out pictures in the classifier's features, precision and recall in pixels."""
+    frechet = metrics.frechet_distance(samples, held, features=judge, min_rows=2).value
+    kid = metrics.kid(samples, held[:2000], features=judge).value
+    precision, recall = (part.value for part in metrics.precision_recall(samples[:1000], held[:1000]))
+    told = f"Frechet {frechet:.3f}, KID {kid:.4f}, precision {precision:.2f}, recall {recall:.2f}"
+    return told, {"Frechet": frechet, "KID": kid, "precision": precision, "recall": recall}
 
 
 # ---------------------------------------------------------------------- congestion
@@ -325,17 +410,29 @@ def show_congestion(name: str, found: pf.diagnostics.Congestion) -> None:
     )
 
 
-TASKS: dict[str, Any] = {
+def repeat(task: Callable[[int], Figures | None], seeds: int) -> None:
+    """The task with seeds 0, 1, ..., and for several of them each figure with its mean."""
+    found = []
+    for seed in range(seeds):
+        print(f"seed {seed}", flush=True)
+        found.append(task(seed) or {})
+    for name in found[0] if seeds > 1 else ():
+        values = [figures[name] for figures in found]
+        print(f"{name}: {np.mean(values):.3f}  ({'  '.join(f'{value:.3f}' for value in values)})", flush=True)
+
+
+TASKS: dict[str, Callable[[int], Figures | None]] = {
     "modes": modes,
     "density": density,
     "circle": circle,
     "pictures": pictures,
+    "fashion": fashion,
     "congestion": congestion,
 }
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=sorted(TASKS))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="repetitions with seeds 0, 1, ...; then means are printed")
     chosen = parser.parse_args()
-    TASKS[chosen.task](chosen.seed)
+    repeat(TASKS[chosen.task], chosen.seeds)
