@@ -261,7 +261,8 @@ class TTC(Method):
             )
         with torch.random.fork_rng(devices=[]):
             network = self._network(data.event_shape, data.classes)
-        if kept and _shapes(network) != _shapes(self.law_.steps[0].critic):
+        law = self.law_
+        if isinstance(law, CriticLaw) and kept and _shapes(network) != _shapes(law.steps[0].critic):
             raise ValueError(
                 "warm_start: the critics of the model have other layers; keep critic, width and activation, or False."
             )
