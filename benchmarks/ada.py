@@ -9,7 +9,7 @@ with it the method keeps some of them for its controller. ``--validate`` leaves 
 data, and samples compared with the other 100. ``score`` prints the table of the runs in ``--out``.
 
     python benchmarks/ada.py overfit --steps 1200 --width 32 --batch 64
-    PUSHFORWARD_DATA=... python benchmarks/ada.py fashion --seed 0 --steps 2000 --out runs/ada
+    PUSHFORWARD_DATA=... python benchmarks/ada.py fashion --seed 0 --steps 2400 --out runs/ada
     PUSHFORWARD_DATA=... python benchmarks/ada.py score --out runs/ada --pictures docs/pictures
 """
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--critic-steps", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--critic", choices=["mlp", "conv"], default="mlp", help="of the fashion runs")
+    parser.add_argument("--critic", choices=["mlp", "conv"], default="conv", help="of the fashion runs")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--transforms", choices=["bgc", "mild"], default=None)
     parser.add_argument("--target", type=float, default=0.3)
