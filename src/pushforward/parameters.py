@@ -25,6 +25,45 @@ def check_parameters(owner: object, values: dict[str, Any]) -> None:
             raise ValueError(f"{name}: must be {_described(hints[name])}, got {value!r}.{close}")
 
 
+def check_positive(owner: object, *names: str) -> None:
+    """Refuse attributes that are zero or below; one that is None is left to its owner.
+
+    Raises:
+        ValueError: naming the argument and its value.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"{name}: must be positive, got {value}.")
+
+
+def check_ranges(owner: object, ranges: dict[str, tuple[float, float]], where: str = "") -> None:
+    """Refuse attributes outside their range, both ends of which are allowed; one that is None is left to its owner.
+
+    Args:
+        owner: has the attributes.
+        ranges: least and largest value by name.
+        where: what the ranges depend on, such as ``" for 50 rows"``.
+
+    Raises:
+        ValueError: naming the argument, its range and its value.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(owner, name)
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{name}: must be from {least} to {most}{where}, got {value}.")
+
+
+def check_decay(ema_decay: float, usual: float = 0.995) -> None:
+    """Refuse a decay of a moving average outside [0, 1).
+
+    Raises:
+        ValueError: naming its value and a usual one.
+    """
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay: must be in [0, 1), got {ema_decay}; try {usual}.")
+
+
 def _fits(value: Any, hint: Any) -> bool:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):

@@ -42,6 +42,7 @@ from pushforward import nets
 from pushforward.denoising import DenoisingLaw, against, stratified_times
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.parameters import check_decay, check_positive
 from pushforward.run import Run
 
 _LARGEST_BETA = 0.999
@@ -170,15 +171,12 @@ class DDPM(Method):
         return DiffusionLaw(network, event_shape, classes, self.steps, self.levels)
 
     def _check(self, data: TrainingSet) -> None:
-        for name in ("levels", "steps", "width", "learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
+        check_positive(self, "levels", "steps", "width", "learning_rate", "batch_size")
         if self.steps > self.levels:
             raise ValueError(f"steps: must be at most levels={self.levels}, got {self.steps}.")
         if len(data.event_shape) == 3 and self.width % 8:
             raise ValueError(f"width: must be a multiple of 8 for images, got {self.width}; try 32.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.999.")
+        check_decay(self.ema_decay, 0.999)
 
 
 def cosine_schedule(levels: int) -> Tensor:

@@ -36,6 +36,7 @@ from torch import Tensor
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.mixtures import FullMixture
+from pushforward.parameters import check_ranges
 from pushforward.run import Run
 from pushforward.solvers.expectation import Choice, Components, fit_components
 
@@ -176,14 +177,8 @@ class GaussianMixture(Method):
 
     def _check(self, data: TrainingSet) -> None:
         n, p = len(data.x), math.prod(data.event_shape)
-        limits = {
-            "components": (self.components, n),
-            "latent_dim": (self.latent_dim, p),
-            "starts": (self.starts, 10**6),
-        }
-        for name, (value, most) in limits.items():
-            if value is not None and not 1 <= value <= most:
-                raise ValueError(f"{name}: must be from 1 to {most} for {n} rows of {p} numbers, got {value}.")
+        ranges: dict[str, tuple[float, float]] = {"components": (1, n), "latent_dim": (1, p), "starts": (1, 10**6)}
+        check_ranges(self, ranges, f" for {n} rows of {p} numbers")
 
 
 class _Best:

@@ -49,6 +49,7 @@ from torch import Tensor
 from pushforward.gaussianized import Fit, Gaussianized, Layer, base_log_prob
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.parameters import check_ranges
 from pushforward.run import Run
 from pushforward.sliced import Bounds, slide, whitening
 from pushforward.solvers.atoms import spread_atoms
@@ -155,18 +156,16 @@ class GIS(Method):
 
     def _check(self, data: TrainingSet) -> None:
         p = math.prod(data.event_shape)
-        limits = {
-            "slices": (self.slices, 1, p),
-            "knots": (self.knots, 5, 10**4),
-            "bandwidth": (self.bandwidth, 0, 100),
-            "alpha": (self.alpha, 0, 1),
-            "alpha_tails": (self.alpha_tails, 0, 1),
-            "patience": (self.patience, 1, 10**6),
-            "bags": (self.bags, 1, len(data.x)),
+        ranges: dict[str, tuple[float, float]] = {
+            "slices": (1, p),
+            "knots": (5, 10**4),
+            "bandwidth": (0, 100),
+            "alpha": (0, 1),
+            "alpha_tails": (0, 1),
+            "patience": (1, 10**6),
+            "bags": (1, len(data.x)),
         }
-        for name, (value, least, most) in limits.items():
-            if value is not None and not least <= value <= most:
-                raise ValueError(f"{name}: must be from {least} to {most} for rows of {p} numbers, got {value}.")
+        check_ranges(self, ranges, f" for rows of {p} numbers")
 
     def p_value(self, data: object, *, condition: object = None) -> np.ndarray:
         """Share ``[n]`` of validation rows that are at least as unlikely as each row: small for outliers, uniform for the data's law.

@@ -41,6 +41,7 @@ from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.nets.constraints import refuse_unbounded
 from pushforward.objectives.adversarial import LOSSES, LossName
+from pushforward.parameters import check_positive
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
 from pushforward.two_player import AugmentName, Game, adam, built, check_settings, generator_law
@@ -143,9 +144,7 @@ class GraN(Method):
 
     def _check(self, data: TrainingSet) -> None:
         check_settings(self, data)
-        for name in ("bound", "eps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
+        check_positive(self, "bound", "eps")
         with torch.random.fork_rng(devices=[]):
             critic = self._network(data.event_shape, data.classes)  # refuses what is smooth
         if self.loss == "wasserstein":

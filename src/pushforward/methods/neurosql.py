@@ -49,6 +49,7 @@ from pushforward.latent import LatentLaw, in_chunks, lattice_advantage, share_ne
 from pushforward.laws import Ball, Gaussian, Law, Uniform, UnitLaw
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.pairing import Pairing
+from pushforward.parameters import check_positive
 from pushforward.residuals import RESIDUALS
 from pushforward.run import Run
 from pushforward.solvers.by_class import assign_by_class, class_rows
@@ -347,9 +348,7 @@ class NeuroSQL(Method):
             len(data.event_shape) != 3 or self.generator is not None or self.features != "none"
         ):
             raise ValueError("space: 'codes' is for images, without features and without a generator; use 'data'.")
-        for name in ("code_dim", "reassign_every", "batch_size", "width", "learning_rate", "assignment_share"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
+        check_positive(self, "code_dim", "reassign_every", "batch_size", "width", "learning_rate", "assignment_share")
         if self.feature_weight < 0:
             raise ValueError(f"feature_weight: must be 0 or more, got {self.feature_weight}.")
         if self.generator is not None:

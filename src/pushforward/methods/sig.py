@@ -44,6 +44,7 @@ from torch import Tensor, nn
 
 from pushforward.laws import Gaussian, Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.parameters import check_ranges
 from pushforward.patches import Patch, PatchLayers, schedule, take_patches
 from pushforward.run import Run
 from pushforward.solvers.ranks import sort_values
@@ -255,15 +256,10 @@ class SIG(Method):
         return SlicedLaw(event_shape, schedule(event_shape, hierarchy=self.hierarchy), classes)
 
     def _check(self, data: TrainingSet) -> None:
-        limits = {
-            "layers": (self.layers, 1, 10**5),
-            "knots": (self.knots if self.knots is not None else 4, 4, 10**4),
-            "oversampling": (self.oversampling, 0.5, 1000),
-            "iterations": (self.iterations, 0, 10**4),
-        }
-        for name, (value, least, most) in limits.items():
-            if not least <= value <= most:
-                raise ValueError(f"{name}: must be from {least:g} to {most:g}, got {value}.")
+        check_ranges(
+            self,
+            {"layers": (1, 10**5), "knots": (4, 10**4), "oversampling": (0.5, 1000), "iterations": (0, 10**4)},
+        )
 
 
 def _columns(data: TrainingSet, run: Run) -> tuple[Tensor, Tensor | None]:

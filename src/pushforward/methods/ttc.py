@@ -51,6 +51,7 @@ from pushforward.maps import GradientStep, of_class
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.objectives.critics import critic_values, dual_terms
 from pushforward.objectives.penalties import gradient_of, interpolates, one_sided_penalty, slopes
+from pushforward.parameters import check_positive
 from pushforward.run import Run
 
 _FIRST = 5  # the first critic begins at random weights and gets that many times the share of a later one
@@ -236,9 +237,7 @@ class TTC(Method):
         ]
 
     def _check(self, data: TrainingSet) -> None:
-        for name in ("critics", "penalty", "width", "learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
+        check_positive(self, "critics", "penalty", "width", "learning_rate", "batch_size")
         if not 0 < self.theta <= 1:
             raise ValueError(f"theta: must be in (0, 1], got {self.theta}; try 0.9.")
         if self.step is not None and self.step <= 0:

@@ -44,6 +44,7 @@ from pushforward.latent import in_chunks
 from pushforward.laws import Gaussian, Law
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.mixtures import FullMixture, fitted_mixture
+from pushforward.parameters import check_decay, check_positive
 from pushforward.run import Run
 
 _LEAST_VARIANCE = 1e-6  # of the decoder, on data of variance about 1
@@ -298,10 +299,7 @@ class VAE(Method):
         )
 
     def _check(self, data: TrainingSet) -> None:
-        for name in ("latent_dim", "width", "learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}.")
+        check_positive(self, "latent_dim", "width", "learning_rate", "batch_size")
         if not 0 <= self.annealing <= 1:
             raise ValueError(f"annealing: must be from 0 (none) to 1 (all of the budget), got {self.annealing}.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.995.")
+        check_decay(self.ema_decay)

@@ -53,6 +53,7 @@ from pushforward.latent import in_chunks
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
 from pushforward.objectives.same_mean import same_mean_divergence
+from pushforward.parameters import check_decay, check_ranges
 from pushforward.residuals import CentredResiduals, GaussianResiduals, Residuals
 from pushforward.run import Run, checked_seed
 from pushforward.solvers.bistochastic import bistochastic, mixing_steps, second_eigenvalue, walk_table
@@ -371,19 +372,16 @@ class VDAE(Method):
 
     def _check(self, data: TrainingSet) -> None:
         n = min(len(data.x), self.landmarks)
-        limits = {"latent_dim": n - 2, "neighbours": 10**6, "local": 10**6, "landmarks": 10**9, "width": 10**6}
-        limits["batch_size"] = 10**9
-        for name, most in limits.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}: must be from 1 to {most} for {n} rows, got {getattr(self, name)}.")
+        ranges: dict[str, tuple[float, float]] = {"latent_dim": (1, n - 2)}
+        ranges |= dict.fromkeys(("neighbours", "local", "landmarks", "width", "batch_size"), (1, 10**9))
+        check_ranges(self, ranges, f" for {n} rows")
         if self.walk_steps < 0 or self.learning_rate <= 0:
             raise ValueError(
                 f"walk_steps, learning_rate: must be at least 0 and positive, got {self.walk_steps}, {self.learning_rate}."
             )
         if self.landmarks < data.classes:
             raise ValueError(f"landmarks: one row of each of {data.classes} classes is needed, got {self.landmarks}.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay: must be in [0, 1), got {self.ema_decay}; try 0.995.")
+        check_decay(self.ema_decay)
 
 
 def _is_whole(value: object, most: int) -> bool:
