@@ -18,8 +18,9 @@ Between pieces D jumps, so it is no K-Lipschitz function and the Wasserstein los
 activations, for which the bound on the slope fails.
 
 Departures from the paper:
-    * eps 0.001: the gradients of these networks have norms of 0.03 to 0.2 at the start, so that with eps 0.1 the critic would be nearly
-      flat; benchmarks/gans.py measures both. K 1, one step of the critic, rates 2e-3 on a cosine to zero, averaged weights of G.
+    * eps 1e-6: where the laws nearly coincide, the gradients of these networks shrink to norms below 0.01. With a larger eps the
+      critic is then flat and the generator runs away (docs/gans.md).
+    * K 1, one step of the critic, rates 2e-3 on a cosine to zero, averaged weights of G: for short runs.
     * Networks of DCGAN's kind with group normalisation in G (any size, rows independent of their batch), and none in f.
     * With labels, G sees a one-hot vector and f has a value for each class, of which the row's is normalised.
 
@@ -87,7 +88,7 @@ class GraN(Method):
         latent_dim: int = 32,
         loss: LossName = "non_saturating",
         bound: float = 1.0,
-        eps: float = 1e-3,
+        eps: float = 1e-6,
         critic_steps: int = 1,
         critic: nn.Module | None = None,
         width: int = 32,

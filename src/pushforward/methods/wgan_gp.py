@@ -20,8 +20,8 @@ and F is W1 on a line and at least W1 elsewhere (C is the penalty's value). F co
 penalty there is no such theorem. So held-out numbers and report give F with its residual, and never the critic's gap.
 
 Departures from the paper (two-sided, lambda 10, n_critic 5, rates 1e-4, batches of 64, Adam betas (0, 0.9)):
-    * One-sided by default. Where the laws nearly coincide, slope 1 everywhere is the wrong demand and the two-sided play does not settle;
-      benchmarks/gans.py measures both.
+    * One-sided by default: where the laws nearly coincide, slope 1 everywhere is the wrong demand, and on digits and in the plane the
+      two-sided penalty stays behind at equal time (benchmarks/gans.py).
     * One step of D, rates 2e-3 on a cosine to zero, narrow networks, averaged weights of G: for short runs, in which the paper's values
       leave the generator far from the data.
     * Networks of DCGAN's kind with group normalisation in G (any size, rows independent of their batch), none in D as the paper says.
