@@ -60,3 +60,16 @@ def test_vectors_are_shown_as_rows_and_noise_as_source_has_no_section(tmp_path: 
     assert "Source and moved rows" in report(model, rows + 3, tmp_path)
     model = pf.TTC(critics=1, width=8).fit(rows, budget="5 steps", run=pf.Run(**QUIET))
     assert "Source and moved rows" not in report(model, rows, tmp_path)
+
+
+def test_the_report_and_the_card_claim_no_density_of_critics_with_kinks() -> None:
+    from pushforward.report.card import model_card
+    from pushforward.report.material import able
+
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    kinked = pf.TTC(critics=1, width=4).fit(rows, budget="3 steps", run=pf.Run(**QUIET))
+    smooth = pf.TTC(critics=1, width=4, activation="silu").fit(rows, budget="3 steps", run=pf.Run(**QUIET))
+    assert "log_prob" in able(smooth)
+    assert "log_prob" not in able(kinked)
+    assert "log prob" not in model_card(kinked, "rows")
+    assert "log prob" in model_card(smooth, "rows")

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pushforward.report.evaluated import evaluation_markdown
+from pushforward.report.material import able
 from pushforward.report.measures import MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, people, shorten, words
 from pushforward.report.sections import held_out_words, usage_lines, versions
@@ -66,7 +67,7 @@ def _head(method: Method) -> str:
 
 def _what(method: Method, data_name: str) -> str:
     paper = method.paper
-    abilities = ", ".join(ability.replace("_", " ") for ability in sorted(method.can()))
+    abilities = ", ".join(ability.replace("_", " ") for ability in sorted(able(method)))
     return (
         f"# {type(method).__name__} on {plain(data_name)}\n\n"
         f"A generative model of {plain(data_name)}, fitted with "

@@ -17,6 +17,7 @@ from pushforward.data.named_columns import split_group
 
 if TYPE_CHECKING:
     from pushforward.data import Data, Schema
+    from pushforward.laws import Law
     from pushforward.method import Method
 
 Rows = npt.NDArray[np.int64]
@@ -88,6 +89,12 @@ def gather(method: Method, data: Data) -> Material:
     samples = method.sample(SAMPLES[method.schema_.kind], seed=int(method.run_["seed"]))
     real_x = encoded(method, some_rows(data, real_rows))
     return Material(method, data, origin, real_rows, samples, encoded_values(method, data, samples), real_x)
+
+
+def able(method: Method) -> frozenset[str]:
+    """The abilities of a method: those of its kind that its law, as it was fitted, does not refuse."""
+    law: Law | None = getattr(method, "law_", None)
+    return frozenset(ability for ability in method.can() if law is None or not law.refusal(ability))
 
 
 def some_rows(data: Data, index: Rows) -> Data:

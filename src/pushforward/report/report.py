@@ -16,7 +16,7 @@ from pushforward.report.critic_distance import critic_distance
 from pushforward.report.evaluated import evaluation_section
 from pushforward.report.functions import additive_functions
 from pushforward.report.manifold_walk import manifold_walk
-from pushforward.report.material import Material, gather
+from pushforward.report.material import Material, able, gather
 from pushforward.report.measures import FEW_ROWS, MEASURES, read_all, row_count
 from pushforward.report.numbers import duration, number
 from pushforward.report.page import Page, Section, join, paragraph, render_page
@@ -131,13 +131,13 @@ def summary(method: Method) -> str:
 def _abilities(method: Method) -> str:
     doing = {
         "encode": "encode rows",
-        "reconstruct": "reconstruct them",
-        "interpolate": "interpolate between them",
+        "reconstruct": "reconstruct rows",
+        "interpolate": "interpolate between rows",
         "log_prob": "give densities",
         "outlier_score": "score outliers",
         "translate": "translate",
     }
-    told = ["draw new samples", *(text for ability, text in doing.items() if ability in method.can())]
+    told = ["draw new samples", *(text for ability, text in doing.items() if ability in able(method))]
     return told[0] if len(told) == 1 else ", ".join(told[:-1]) + " and " + told[-1]
 
 
