@@ -34,7 +34,8 @@ Departures from the paper (benchmarks/gis.py measures the first two and the bags
 A budget is spent on more starts: for every fifth that is held out the fit that is likeliest on it is kept.
 
 When to use: densities, outlier scores and samples of vectors and tables in about 5 to 100 coordinates, from some hundred rows on.
-When not: in two coordinates a kernel estimate or a Gaussian mixture is better, and so is a mixture on data that are one; images.
+When not: in two coordinates a kernel estimate or a Gaussian mixture is better, and so is a mixture on data that are one; images. From
+some thousand rows on a neural spline flow can be likelier, at several times the time (docs/gis.md).
 """
 
 from __future__ import annotations
