@@ -20,6 +20,7 @@ from pushforward.augmentation import AdaptiveAugmentation
 from pushforward.budget import Budget
 from pushforward.codes import steps_in_epoch
 from pushforward.generator_law import GeneratorLaw
+from pushforward.parameters import check_decay, check_positive
 from pushforward.run import Run
 from pushforward.time_scales import SCHEDULES, ScheduleName
 
@@ -149,6 +150,12 @@ class Game:
         with torch.no_grad():
             return x, self.made(x, labels), labels
 
+    def values_of_pair(self, x: Tensor, y: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The critic's values ``[m]`` on two batches of the same classes, in one pass: a constraint on the weights is worked out once."""
+        both = labels.repeat(2) if labels is not None else None
+        real, made = self.values(torch.cat([x, y]), both).split(len(x))
+        return real, made
+
     def step_critic(self, loss: Tensor, **metrics: Tensor) -> None:
         """A step of the critic, recorded as ``critic`` beside other numbers."""
         self.run.step(self._optimizers[1], loss, clip=math.inf, **self._told(critic=loss, **metrics))
@@ -266,6 +273,13 @@ def generator_law(
     return GeneratorLaw(network, event_shape, latent_dim=latent_dim, classes=classes)
 
 
+def bare_critic(
+    given: nn.Module | None, make: Callable[..., nn.Module], event_shape: tuple[int, ...], classes: int, *, width: int
+) -> nn.Module:
+    """A copy of the user's critic, or else ``make(event_shape, width=width, classes=classes)``."""
+    return deepcopy(given) if given is not None else make(event_shape, width=width, classes=classes)
+
+
 def built(make: Callable[[], GeneratorLaw]) -> GeneratorLaw:
     """A law with weights still to be loaded; torch's global generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
@@ -278,12 +292,8 @@ def check_settings(method: Settings, data: Rows) -> None:
     Raises:
         ValueError: naming the argument and its value.
     """
-    for name in _POSITIVE:
-        value = getattr(method, name, None)
-        if value is not None and value <= 0:
-            raise ValueError(f"{name}: must be positive, got {value}.")
-    if not 0 <= method.ema_decay < 1:
-        raise ValueError(f"ema_decay: must be in [0, 1), got {method.ema_decay}; try 0.995.")
+    check_positive(method, *(name for name in _POSITIVE if hasattr(method, name)))
+    check_decay(method.ema_decay)
     if method.augment == "ada":
         _check_augmented(data.x)
     _check_critic(getattr(method, "critic", None), data.x, data.classes)

@@ -30,7 +30,6 @@ When not: to estimate a Wasserstein distance; a density or codes of rows.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import ClassVar
 
 import torch
@@ -45,7 +44,7 @@ from pushforward.objectives.adversarial import LOSSES, LossName
 from pushforward.parameters import check_positive
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
-from pushforward.two_player import AugmentName, Game, adam, built, check_settings, generator_law
+from pushforward.two_player import AugmentName, Game, adam, bare_critic, built, check_settings, generator_law
 
 _BETAS = (0.0, 0.9)  # of Adam
 
@@ -123,9 +122,7 @@ class GraN(Method):
         for _ in game.ticks():
             for _ in range(self.critic_steps):
                 x, y, labels = game.pair()
-                both = labels.repeat(2) if labels is not None else None
-                real, made = game.values(torch.cat([x, y]), both).split(len(x))
-                game.step_critic(loss.critic(real, made))
+                game.step_critic(loss.critic(*game.values_of_pair(x, y, labels)))
             with game.critic_at_rest():
                 game.step_generator(loss.generator(game.values(game.made(x, labels), labels)))
         self.critic_ = critic
@@ -134,8 +131,8 @@ class GraN(Method):
     # ------------------------------------------------------------------ pieces
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nets.GradientNormalised:
-        bare = self.critic if self.critic is not None else nets.critic(event_shape, width=self.width, classes=classes)
-        return nets.GradientNormalised(deepcopy(bare), bound=self.bound, eps=self.eps)
+        bare = bare_critic(self.critic, nets.critic, event_shape, classes, width=self.width)
+        return nets.GradientNormalised(bare, bound=self.bound, eps=self.eps)
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> GeneratorLaw:
         return built(lambda: self._law(event_shape, classes))

@@ -28,10 +28,8 @@ When not: a density or codes of rows; short runs on small pictures, for which th
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from pushforward import nets
@@ -41,7 +39,7 @@ from pushforward.method import Method, Paper, TrainingSet
 from pushforward.objectives.adversarial import LOSSES, LossName
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
-from pushforward.two_player import AugmentName, Game, adam, built, check_settings, generator_law, valued
+from pushforward.two_player import AugmentName, Game, adam, bare_critic, built, check_settings, generator_law
 
 _BETAS = (0.0, 0.9)  # of Adam, the paper's
 
@@ -113,8 +111,7 @@ class SNGAN(Method):
         for _ in game.ticks():
             for _ in range(self.critic_steps):
                 x, y, labels = game.pair()
-                real, made = valued(critic, labels)(torch.cat([x, y])).split(len(x))
-                game.step_critic(loss.critic(real, made))
+                game.step_critic(loss.critic(*game.values_of_pair(x, y, labels)))
             with game.critic_at_rest():
                 game.step_generator(loss.generator(game.values(game.made(x, labels), labels)))
         self.critic_ = critic
@@ -124,12 +121,8 @@ class SNGAN(Method):
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Step 4 is in the layers."""
-        bare = (
-            self.critic
-            if self.critic is not None
-            else nets.residual_critic(event_shape, width=self.width, classes=classes)
-        )
-        return nets.spectral_normalised(deepcopy(bare))
+        bare = bare_critic(self.critic, nets.residual_critic, event_shape, classes, width=self.width)
+        return nets.spectral_normalised(bare)
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> GeneratorLaw:
         return built(lambda: self._law(event_shape, classes))

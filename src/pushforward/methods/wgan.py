@@ -28,7 +28,6 @@ When not: otherwise. Most clipped weights end at the bounds and D becomes too si
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import ClassVar
 
 import torch
@@ -41,7 +40,7 @@ from pushforward.method import Method, Paper, TrainingSet
 from pushforward.objectives.adversarial import linear_generator, wasserstein_critic
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
-from pushforward.two_player import AugmentName, Game, built, check_settings, generator_law
+from pushforward.two_player import AugmentName, Game, bare_critic, built, check_settings, generator_law
 
 
 class WGAN(Method):
@@ -118,9 +117,7 @@ class WGAN(Method):
     # ------------------------------------------------------------------ pieces
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
-        if self.critic is not None:
-            return deepcopy(self.critic)
-        return nets.critic(event_shape, width=self.width, classes=classes)
+        return bare_critic(self.critic, nets.critic, event_shape, classes, width=self.width)
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> GeneratorLaw:
         return built(lambda: self._law(event_shape, classes))

@@ -34,7 +34,6 @@ When not: speed (every step of the critic has second derivatives); a density or 
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from typing import ClassVar
 
 import torch
@@ -50,7 +49,7 @@ from pushforward.objectives.critics import dual_terms
 from pushforward.objectives.penalties import interpolates, one_sided_penalty, slopes, two_sided_penalty
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
-from pushforward.two_player import AugmentName, Game, adam, built, check_settings, generator_law, valued
+from pushforward.two_player import AugmentName, Game, adam, bare_critic, built, check_settings, generator_law, valued
 
 _BETAS = (0.0, 0.9)  # of Adam, the paper's
 _FEWEST_ROWS, _MOST_ROWS = 50, 4096  # that the flux is read on
@@ -153,11 +152,7 @@ class WGANGP(Method):
     # ------------------------------------------------------------------ pieces
 
     def _network(self, event_shape: tuple[int, ...], classes: int) -> nn.Module:
-        return (
-            deepcopy(self.critic)
-            if self.critic is not None
-            else nets.critic(event_shape, width=self.width, classes=classes)
-        )
+        return bare_critic(self.critic, nets.critic, event_shape, classes, width=self.width)
 
     def _build(self, event_shape: tuple[int, ...], classes: int) -> GeneratorLaw:
         return built(lambda: self._law(event_shape, classes))
