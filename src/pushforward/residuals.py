@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from pushforward.solvers.by_class import class_rows
+
 _NUMBERS = 1 << 24  # of a block of deviations
 
 
@@ -130,7 +132,7 @@ RESIDUALS: dict[str, type[Residuals]] = {"none": Residuals, "gaussian": Gaussian
 def groups_by_class(codes: Tensor, size: int, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """Row numbers ``[g, size]`` of neighbours in one class, and the class ``[n]`` of every row (0 without labels)."""
     label = labels if labels is not None else codes.new_zeros(len(codes), dtype=torch.int64)
-    rows = [(label == k).nonzero()[:, 0] for k in label.unique().tolist()]
+    rows = class_rows(label, len(codes), codes.device)
     return torch.cat([part[neighbour_groups(codes[part], size)] for part in rows]), label
 
 
