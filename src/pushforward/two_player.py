@@ -27,7 +27,7 @@ from pushforward.time_scales import SCHEDULES, ScheduleName
 AugmentName = Literal["none", "ada"]
 EPOCHS = 600  # without a budget, in rows that the critic sees, within these bounds of the generator's steps
 FEWEST_STEPS, MOST_STEPS = 3000, 40_000
-KEPT_BACK = 20  # one training row of so many is kept from an augmented critic, but at least
+KEPT_BACK = 10  # one training row of so many is kept from an augmented critic, but at least
 FEWEST_KEPT = 8
 _POSITIVE = ("latent_dim", "width", "learning_rate", "critic_learning_rate", "batch_size", "critic_steps")
 
