@@ -104,7 +104,7 @@ def modes(seed: int) -> Figures:
         began = time.process_time()
         ttc.one_sided_penalty = penalty  # the loss alone; estimates stay as they are
         model = pf.TTC(theta=0.9, penalty=100.0, **more)
-        law = fit_raw(model, data, steps=300 * (4 + model.critics), seed=seed)
+        law = fit_raw(model, data, steps=600 * (4 + model.critics), seed=seed)
         ttc.one_sided_penalty = usual
         print(f"\n{name}: {time.process_time() - began:.0f} s", flush=True)
         after = show_modes(law, target, model)
@@ -179,7 +179,7 @@ def circle(seed: int) -> Figures:
     began = time.process_time()
     clean, _ = circle_points(200_000, seed=1)
     _, noisy = circle_points(200_000, seed=2)
-    model = pf.TTC(critics=6, theta=1.0, penalty=10.0)
+    model = pf.TTC(critics=6, theta=1.0, penalty=10.0, learning_rate=5e-4)
     law = fit_raw(model, TrainingSet(clean, source=noisy), steps=5000, seed=seed)
     truth, given = circle_points(1000, seed=3)
     print(f"six critics, theta 1, penalty 10: {time.process_time() - began:.0f} s")

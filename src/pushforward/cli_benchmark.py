@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 def benchmark_command(arguments: list[str]) -> int:
     """Solve problems with a known answer: pushforward benchmark w1 --dim 8"""
-    from pushforward.metrics.ray_pairs import ray_pairs
+    from pushforward.metrics.monotone_pairs import ray_pairs
     from pushforward.metrics.w1_solvers import SOLVERS, Training, named, w1_table
 
     problem, dim, funnels, seeds, steps, batch, solvers = tyro.cli(_form, args=arguments, prog="pushforward benchmark")

@@ -16,15 +16,14 @@ from pushforward.data.checks import is_frame
 from pushforward.data.known import known_rows
 from pushforward.data.named_columns import column_place
 from pushforward.errors import DataError, nearest_name
-from pushforward.features import FeatureName, Features, features_for
 from pushforward.folders import claim, write_atomically
-from pushforward.metrics import Measurement
+from pushforward.metrics.measurement import Measurement
 from pushforward.metrics.rows import FeatureMap
 from pushforward.run import checked_seed
-from pushforward.scoring import rows_to_rebuild, score
 from pushforward.training_rows import TrainingRows, find_training_rows, overlap_with
 
 if TYPE_CHECKING:
+    from pushforward.features import FeatureName, Features
     from pushforward.method import Method
 
 _FEWEST, _MOST = 20, 10_000
@@ -118,6 +117,8 @@ def evaluate(
         DataError: rows of another kind or shape, too few rows, or rows of a single class of a conditional model.
         ValueError: an argument is out of its range.
     """
+    from pushforward.scoring import score
+
     model._require("sample")
     seed = checked_seed(seed)
     training = find_training_rows(model, train)
@@ -260,6 +261,8 @@ def _target(model: Method, target: str | None) -> Any:
 
 def _rebuilt(model: Method, held: Data) -> Any:
     """Reconstructions of some held-out pictures; None where the model makes none."""
+    from pushforward.scoring import rows_to_rebuild
+
     condition = model.condition_
     able = {"encode", "reconstruct"} <= model.can() and (condition is None or condition.labelled(held))
     if model.schema_.kind != "image" or not able:
@@ -275,6 +278,8 @@ def _features(
     cache: str | Path | None,
 ) -> Features:
     """The feature map; labels are those that the model is conditioned on, or else those of the data."""
+    from pushforward.features import features_for
+
     rows, condition = training.rows, model.condition_
     if rows is not None and condition is not None and condition.labelled(rows):
         rows = replace(rows, labels=split_condition(rows, condition.origin)[1])
@@ -319,4 +324,4 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-__all__ = ["Evaluation", "as_json", "evaluate", "features_for", "score", "write_evaluation"]
+__all__ = ["Evaluation", "as_json", "evaluate", "write_evaluation"]

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.errors import NotSupported
+from pushforward.metrics.copying import rank_test, ratio_of_quantiles
 from pushforward.metrics.detection import classifier_test
 from pushforward.metrics.frechet import frechet_distance, frechet_infinite
 from pushforward.metrics.kernel import energy_distance, kid
 from pushforward.metrics.manifold import density_coverage, precision_recall
 from pushforward.metrics.measurement import Measurement, fixed_generator
-from pushforward.metrics.memorisation import rank_test, ratio_of_quantiles
 from pushforward.metrics.permutation import mmd_test
 from pushforward.metrics.pictures import ms_ssim, psnr, ssim
 from pushforward.metrics.pixels import mean_pixel_distance

@@ -20,11 +20,11 @@ from torch import nn
 import pushforward as pf
 from pushforward.cli import main
 from pushforward.data import Data, fit_schema, load_data, split_rows, take_rows
-from pushforward.evaluate import Evaluation, features_for, score
-from pushforward.features import Features
+from pushforward.evaluate import Evaluation
+from pushforward.features import Features, features_for
 from pushforward.metrics import Classifier, train_classifier
 from pushforward.report.measures import MEASURES
-from pushforward.scoring import metric_names
+from pushforward.scoring import metric_names, score
 from pushforward.training_rows import find_training_rows, overlap_with, row_hashes
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}

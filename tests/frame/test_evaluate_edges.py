@@ -17,8 +17,8 @@ from pushforward import scoring
 from pushforward.data import Data, fit_schema
 from pushforward.features import Features, features_for
 from pushforward.metrics import held_out, held_out_report
+from pushforward.metrics.copying import rank_test
 from pushforward.metrics.features import Classifier, train_classifier
-from pushforward.metrics.memorisation import rank_test
 
 
 def table(n: int = 200, seed: int = 0) -> pd.DataFrame:

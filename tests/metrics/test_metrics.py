@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward import metrics
-from pushforward.metrics.memorisation import rank_test
+from pushforward.metrics.copying import rank_test
 from pushforward.metrics.rows import nearest, neighbour_radius
 from pushforward.nets import random_features
 
@@ -353,3 +353,10 @@ def test_bad_values_are_refused_by_name(metric: object) -> None:
         metric(good, bad)  # type: ignore[operator]
     with pytest.raises(ValueError, match="x: values are torch.int64"):
         metric(torch.ones(40, 2, dtype=torch.int64), good)  # type: ignore[operator]
+
+
+def test_every_metric_is_found_by_its_name_and_no_file_hides_one() -> None:
+    assert set(metrics.__all__) == set(metrics.FILES)
+    assert not set(metrics.FILES) & set(metrics.FILES.values())
+    assert all(getattr(metrics, name).__name__ == name for name in metrics.__all__)
+    assert not hasattr(metrics, "no_such_metric")

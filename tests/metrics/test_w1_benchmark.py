@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import pushforward as pf
 from pushforward.cli import main
 from pushforward.metrics import RayPairs, ray_pairs, w1_benchmark
-from pushforward.metrics.w1_benchmark import W1Board, W1Score, judge
+from pushforward.metrics.w1_board import W1Board, W1Score, judge
 from pushforward.metrics.w1_solvers import SOLVERS, Training, named
 from pushforward.nets.constraints import GradientNormalised
 from pushforward.nets.critics import mlp_critic

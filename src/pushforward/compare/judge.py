@@ -15,7 +15,7 @@ from pushforward.compare.rows import Rows, in_random_order, some_rows
 from pushforward.compare.views import Plane, write_picture
 from pushforward.data import Data
 from pushforward.features import FeatureName, features_for
-from pushforward.metrics import Measurement
+from pushforward.metrics.measurement import Measurement
 from pushforward.metrics.rows import FeatureMap
 from pushforward.scoring import score
 

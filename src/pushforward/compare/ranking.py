@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pushforward.compare.results import Result
-from pushforward.metrics import Measurement
+from pushforward.metrics.measurement import Measurement
 
 RARE, NEAR = 1e-3, 0.7  # as for the warning of a fit: samples are copies below both
 

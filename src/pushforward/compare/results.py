@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pushforward.metrics import Measurement
+from pushforward.metrics.measurement import Measurement
 
 REFERENCE = "training rows"  # the label of the reference: training rows in the place of samples
 

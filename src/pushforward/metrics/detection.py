@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pushforward.metrics.copying import rank_test
 from pushforward.metrics.measurement import Measurement, fixed_generator, wilson_interval
-from pushforward.metrics.memorisation import rank_test
 from pushforward.metrics.rows import FeatureMap, comparable, feature_name, feature_rows, take
 
 _FOLDS = 5

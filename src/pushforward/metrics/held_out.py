@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from pushforward.metrics.copying import rank_test, ratio_of_quantiles
 from pushforward.metrics.manifold import precision_recall
 from pushforward.metrics.measurement import fixed_generator
-from pushforward.metrics.memorisation import rank_test, ratio_of_quantiles
 from pushforward.metrics.rows import comparable, feature_rows, nearest, take
 from pushforward.metrics.wasserstein import cost_ratio
 

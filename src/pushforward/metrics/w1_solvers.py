@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from pushforward.metrics.ray_pairs import RayPairs
-from pushforward.metrics.w1_benchmark import CriticSlopes, Slopes, W1Board, W1Score, judge
+from pushforward.metrics.monotone_pairs import RayPairs
+from pushforward.metrics.w1_board import CriticSlopes, Slopes, W1Board, W1Score, judge
 from pushforward.nets.constraints import sorting_critic, spectral_normalised
 from pushforward.nets.critics import mlp_critic
 from pushforward.nets.layers import mlp

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.metrics.ray_pairs import RayPairs
+from pushforward.metrics.monotone_pairs import RayPairs
 from pushforward.nets.constraints import refuse_unbounded
 
 _ROWS = 4096  # of the metrics (2206.07767)
