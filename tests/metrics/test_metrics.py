@@ -359,4 +359,5 @@ def test_every_metric_is_found_by_its_name_and_no_file_hides_one() -> None:
     assert set(metrics.__all__) == set(metrics.FILES)
     assert not set(metrics.FILES) & set(metrics.FILES.values())
     assert all(getattr(metrics, name).__name__ == name for name in metrics.__all__)
+    assert metrics.features.PCAFeatures is metrics.PCAFeatures
     assert not hasattr(metrics, "no_such_metric")

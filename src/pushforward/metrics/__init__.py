@@ -167,10 +167,12 @@ FILES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The metric of that name, from its file. No file bears the name of a metric: reading it would hide the metric."""
-    if name not in FILES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
+    """The metric, or the file, of that name. No file bears the name of a metric: reading it would hide the metric."""
+    if name in FILES:
+        return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
+    if name in FILES.values():
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
