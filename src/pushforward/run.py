@@ -108,7 +108,7 @@ class Run:
         self._saved: dict[str, Any] | None = None
         self._claim: Claim | None = None
         self._sums: dict[str, Tensor | float] = {}
-        self._sum_count = 0
+        self._counts: dict[str, int] = {}
         self._began = self._last_checkpoint = time.monotonic()
         self._bad: Tensor | None = None
         self._reserve = 0.0
@@ -430,7 +430,7 @@ class Run:
             "seconds": self.seconds,
             "history": json.dumps(self.history),
             "sums": {key: float(total) for key, total in self._sums.items()},
-            "sum_count": self._sum_count,
+            "counts": self._counts,
         }
 
     def _load_checkpoint(self, fingerprint: str) -> None:
@@ -451,7 +451,7 @@ class Run:
         state.values, state.ticks, state.at = saved["values"], saved["ticks"], saved["at"]
         state.steps, state.elapsed, state.checkpoint_step = saved["steps"], saved["elapsed"], saved["steps"]
         self.seconds, self.history = saved["seconds"], json.loads(saved["history"])
-        self._sums, self._sum_count = saved["sums"], saved["sum_count"]
+        self._sums, self._counts = saved["sums"], saved["counts"]
         self._saved = saved
 
     def _restore_tracked(self, name: str) -> None:
@@ -463,13 +463,13 @@ class Run:
     def _accumulate(self, metrics: dict[str, Tensor | float]) -> None:
         for key, value in metrics.items():
             self._sums[key] = self._sums.get(key, 0.0) + (value.detach() if isinstance(value, Tensor) else value)
-        self._sum_count += 1
+            self._counts[key] = self._counts.get(key, 0) + 1
 
     def _flush(self, stage: str) -> None:
-        """Turn the sums since the last record into one record of means."""
-        if self._sum_count:
-            means = {key: float(total) / self._sum_count for key, total in self._sums.items()}
-            self._sums, self._sum_count = {}, 0
+        """Turn the sums since the last record into one record of means, each over the steps that gave the number."""
+        if self._sums:
+            means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+            self._sums, self._counts = {}, {}
             self._record(means, stage)
 
     def _record(self, metrics: dict[str, float], stage: str | None = None) -> None:
@@ -489,7 +489,7 @@ class Run:
 
     def _check_finite(self, good: Tensor) -> None:
         self._bad = ~good if self._bad is None else self._bad | ~good
-        if self.device.type == "cpu" or self._sum_count % _CHECK_EVERY_CUDA == 0:
+        if self.device.type == "cpu" or self._counts.get("loss", 0) % _CHECK_EVERY_CUDA == 0:
             self._raise_if_bad()
 
     def _raise_if_bad(self) -> None:

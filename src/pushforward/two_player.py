@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -112,8 +112,6 @@ class Game:
         seen = self._watch.seen if self._watch else torch.arange(len(x), device=x.device)
         self._x, self._labels = x[seen], labels[seen] if labels is not None else None
         self._rows = run.rows(len(seen), settings.batch_size)
-        self._latest: dict[str, Tensor | float] = {}
-        run.track("game", self)
 
     # ------------------------------------------------------------------ the verbs of a loop
 
@@ -127,7 +125,7 @@ class Game:
                 optimizer.param_groups[0]["lr"] = rate * factor(self.run.fraction, step)
             yield step
             if self._watch is not None:
-                self._latest["augment_p"] = self._watch.look(self.values, self._last, self.run)
+                self._watch.look(self.values, self._last, self.run)
 
     def real(self) -> tuple[Tensor, Tensor | None]:
         """The next batch of training rows ``[m, *event]``, as the critic sees them, and their class numbers ``[m]``."""
@@ -158,11 +156,12 @@ class Game:
 
     def step_critic(self, loss: Tensor, **metrics: Tensor) -> None:
         """A step of the critic, recorded as ``critic`` beside other numbers."""
-        self.run.step(self._optimizers[1], loss, clip=math.inf, **self._told(critic=loss, **metrics))
+        self.run.step(self._optimizers[1], loss, clip=math.inf, critic=loss, **metrics)
 
     def step_generator(self, loss: Tensor) -> None:
-        """A step of the generator, recorded as ``generator``."""
-        self.run.step(self._optimizers[0], loss, clip=math.inf, **self._told(generator=loss))
+        """A step of the generator, recorded as ``generator``, beside the probability of a change."""
+        changed = {} if self._watch is None else {"augment_p": self._watch.augmentation.p}
+        self.run.step(self._optimizers[0], loss, clip=math.inf, generator=loss, **changed)
 
     @contextmanager
     def critic_at_rest(self) -> Iterator[None]:
@@ -198,21 +197,6 @@ class Game:
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.run.derived_seed("kept back")))
         return _Watch(self.run.track("augmentation", augmentation), x, labels, order.to(x.device), size)
 
-    # ------------------------------------------------------------------ the last numbers, which every record has
-
-    def _told(self, **metrics: Tensor) -> dict[str, Tensor | float]:
-        """The latest value of each number: a mean over the steps of a record then weighs both players' alike."""
-        self._latest |= {name: value.detach() for name, value in metrics.items()}
-        return self._latest
-
-    def state_dict(self) -> dict[str, Any]:
-        """The latest numbers."""
-        return {name: float(value) for name, value in self._latest.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the latest numbers over."""
-        self._latest = dict(state)
-
 
 class _Watch:
     """An augmentation and the training rows kept from the critic, by which it is seen how much the critic overfits.
@@ -233,14 +217,13 @@ class _Watch:
         self._held, self._labels, self._size = x[held], labels[held] if labels is not None else None, size
 
     @torch.no_grad()
-    def look(self, values: Values, seen: tuple[Tensor, Tensor | None], run: Run) -> float:
-        """Compare the critic's values on rows it was trained on with those on kept rows, and return the new probability."""
+    def look(self, values: Values, seen: tuple[Tensor, Tensor | None], run: Run) -> None:
+        """Compare the critic's values on rows it was trained on with those on kept rows, and move the probability."""
         some = torch.randperm(len(self._held), generator=run.generator, device=run.device)[: self._size]
         held = self.augmentation(self._held[some], generator=run.generator)
         on_held = values(held, self._labels[some] if self._labels is not None else None)
         self.augmentation.observe(values(*seen), on_held)
         run.world.average([self.augmentation.p])
-        return float(self.augmentation.p)
 
 
 def own_values(critic: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor | None) -> Tensor:

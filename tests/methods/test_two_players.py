@@ -131,6 +131,29 @@ def test_what_was_fitted_before_stays_when_a_fit_diverges(name: str) -> None:
     assert np.array_equal(model.sample(5, seed=0), before)
 
 
+@pytest.mark.parametrize("name", PLAYERS)
+def test_a_record_has_the_mean_of_each_players_own_losses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of the critic's steps for one of the generator, from the first step on."""
+    told: dict[str, list[float]] = {"critic": [], "generator": []}
+    of_critic, of_generator = Game.step_critic, Game.step_generator
+
+    def step_critic(game: Game, loss: torch.Tensor, **metrics: torch.Tensor) -> None:
+        told["critic"].append(float(loss.detach()))
+        of_critic(game, loss, **metrics)
+
+    def step_generator(game: Game, loss: torch.Tensor) -> None:
+        told["generator"].append(float(loss.detach()))
+        of_generator(game, loss)
+
+    monkeypatch.setattr(Game, "step_critic", step_critic)
+    monkeypatch.setattr(Game, "step_generator", step_generator)
+    for steps in (1, 3):
+        told["critic"], told["generator"] = [], []
+        record = fit(name, correlated(60), steps).history_[-1]
+        for player, losses in told.items():
+            assert record[player] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
 def test_records_have_both_players_and_epochs_are_those_of_the_critic() -> None:
     model = make("WGANGP", critic_steps=3, batch_size=10).fit(
         correlated(90), budget="4 epochs", run=pf.Run(validation=0, **QUIET)
@@ -174,10 +197,10 @@ def test_an_overfitting_critic_is_shown_more_changes(on_seen: float, rises: bool
     watch = _Watch(AdaptiveAugmentation((1, 8, 8), total_images=16 * 40), x, None, torch.arange(100), 16)
     seen = x[watch.seen[:16]]
     for _ in range(12):
-        p = watch.look(
+        watch.look(
             lambda rows, _: torch.full((len(rows),), on_seen if rows is seen else 0.0), (seen, None), pf.Run(**QUIET)
         )
-    assert p == (0.8 if rises else 0.0)
+    assert float(watch.augmentation.p) == (0.8 if rises else 0.0)
 
 
 def test_augmented_rows_are_kept_from_the_critic() -> None:
