@@ -65,7 +65,8 @@ class AdaptiveAugmentation(nn.Module):
         total_images: training images that the critic will have seen at the end of the run, repeated ones counted again:
             ``p`` goes from 0 to 1 in a tenth of them, and in 500 000 at most. None where it is not known: those seen so
             far, at least 200 000, take its place.
-        statistic: of the critic's values ``[n]`` on training rows and ``[m]`` on held-out rows.
+        statistic: of the critic's values ``[n]`` on training rows and ``[m]`` on held-out rows; for the paper's choice
+            ``lambda train, held: r_t(train)``, with ``target=0.6``.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -92,7 +93,7 @@ class AdaptiveAugmentation(nn.Module):
             raise ValueError(f"event_shape: (channels, height, width) is needed, got {tuple(event_shape)}.")
         if not -1 < target < 1:
             raise ValueError(f"target: must be between -1 and 1, got {target}; try {_TARGET}.")
-        if total_images is not None and total_images < 1:
+        if total_images is not None and not total_images >= 1:
             raise ValueError(f"total_images: must be positive or None, got {total_images}.")
         self.event_shape = tuple(event_shape)
         self.transforms = _names(preset_for(event_shape) if transforms is None else transforms)
@@ -122,12 +123,13 @@ class AdaptiveAugmentation(nn.Module):
         return _where_changed(recolour, _where_changed(warp, moved, inverse), matrix)
 
     @torch.no_grad()
-    def observe(self, train: Tensor, held: Tensor) -> None:
+    def observe(self, train: Tensor, held: Tensor, *, processes: int = 1) -> None:
         """Look at the critic's values on one minibatch; after every fourth, move ``p`` by the sign of what they say on average.
 
         Args:
             train: values ``[n]`` on changed training images.
             held: values ``[m]`` on changed held-out images.
+            processes: how many look at as many images each; ``p`` is then to be averaged over them.
 
         Raises:
             ValueError: there are no values, or not one a row.
@@ -137,8 +139,8 @@ class AdaptiveAugmentation(nn.Module):
                 raise ValueError(f"{name}: one value for each of at least one row is needed, got {list(values.shape)}.")
         self._sum += self.statistic(train, held)
         self._batches += 1
-        self._images += len(train)
-        self.images += len(train)
+        self._images += processes * len(train)
+        self.images += processes * len(train)
         due = self._batches == _UPDATE_EVERY
         mean = self._sum / _UPDATE_EVERY
         moved = self.p + (mean - self.target).sign() * self._images / self.images_to_one()

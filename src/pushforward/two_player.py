@@ -192,10 +192,11 @@ class Game:
 
     def _watched(self, x: Tensor, labels: Tensor | None) -> _Watch:
         steps = (self.run.budget or Budget.parse(self._default())).total_steps(self._epoch())
-        size = min(self._settings.batch_size, len(x))
+        size = min(self._settings.batch_size, len(x) - _kept(len(x)))
         augmentation = AdaptiveAugmentation(tuple(x.shape[1:]), total_images=steps * size if steps else None)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.run.derived_seed("kept back")))
-        return _Watch(self.run.track("augmentation", augmentation), x, labels, order.to(x.device), size)
+        order = _every_class_seen(order.to(x.device), labels)
+        return _Watch(self.run.track("augmentation", augmentation), x, labels, order, size)
 
 
 class _Watch:
@@ -212,7 +213,7 @@ class _Watch:
     def __init__(
         self, augmentation: AdaptiveAugmentation, x: Tensor, labels: Tensor | None, order: Tensor, size: int
     ) -> None:
-        kept = max(FEWEST_KEPT, len(order) // KEPT_BACK)
+        kept = _kept(len(order))
         self.augmentation, self.seen, held = augmentation, order[kept:], order[:kept]
         self._held, self._labels, self._size = x[held], labels[held] if labels is not None else None, size
 
@@ -222,8 +223,23 @@ class _Watch:
         some = torch.randperm(len(self._held), generator=run.generator, device=run.device)[: self._size]
         held = self.augmentation(self._held[some], generator=run.generator)
         on_held = values(held, self._labels[some] if self._labels is not None else None)
-        self.augmentation.observe(values(*seen), on_held)
+        self.augmentation.observe(values(*seen), on_held, processes=run.world.size)
         run.world.average([self.augmentation.p])
+
+
+def _kept(n: int) -> int:
+    """How many of ``n`` training rows are kept from an augmented critic."""
+    return max(FEWEST_KEPT, n // KEPT_BACK)
+
+
+def _every_class_seen(order: Tensor, labels: Tensor | None) -> Tensor:
+    """The order of the rows ``[n]``, changed only if all rows of a class would be kept: then one of every class comes last."""
+    if labels is None or len(labels[order[_kept(len(order)) :]].unique()) == len(labels.unique()):
+        return order
+    place = torch.arange(len(order), device=order.device)
+    last = torch.zeros_like(place).scatter_reduce(0, labels[order], place, "amax")  # of each class, then zeros
+    ends = torch.zeros_like(place, dtype=torch.bool).index_fill(0, last[: int(labels.max()) + 1], True)
+    return torch.cat([order[~ends], order[ends]])
 
 
 def own_values(critic: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor | None) -> Tensor:
@@ -278,11 +294,11 @@ def check_settings(method: Settings, data: Rows) -> None:
     check_positive(method, *(name for name in _POSITIVE if hasattr(method, name)))
     check_decay(method.ema_decay)
     if method.augment == "ada":
-        _check_augmented(data.x)
+        _check_augmented(data.x, data.classes)
     _check_critic(getattr(method, "critic", None), data.x, data.classes)
 
 
-def _check_augmented(x: Tensor) -> None:
+def _check_augmented(x: Tensor, classes: int) -> None:
     if x.dim() != 4:
         raise ValueError(
             f"augment: 'ada' changes pictures, but these are rows of {x.shape[1]} numbers; use augment='none'."
@@ -290,6 +306,10 @@ def _check_augmented(x: Tensor) -> None:
     if len(x) < 4 * FEWEST_KEPT:
         raise ValueError(
             f"augment: 'ada' keeps {FEWEST_KEPT} training pictures back and needs {4 * FEWEST_KEPT}, got {len(x)}."
+        )
+    if len(x) - _kept(len(x)) < classes:
+        raise ValueError(
+            f"augment: 'ada' keeps {_kept(len(x))} of {len(x)} training pictures back, too many for {classes} classes; use augment='none'."
         )
 
 

@@ -212,12 +212,45 @@ def test_augmented_rows_are_kept_from_the_critic() -> None:
     assert not kept & set(watch.seen.tolist())
 
 
+def spied(name: str, monkeypatch: pytest.MonkeyPatch, *given: Any, **settings: Any) -> Game:
+    """The game of a fit, as it is at its end."""
+    games: list[Game] = []
+    finished = Game.finished
+    monkeypatch.setattr(Game, "finished", lambda game: games.append(game) or finished(game))
+    fit(name, *given, **settings)
+    return games[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_class_of_one_picture_is_not_kept_from_the_critic(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the generator would never hear of the class, and be asked for it all the same."""
+    labels = np.r_[np.arange(12), np.zeros(28, int)]
+    run = pf.Run(validation=0, seed=seed, **QUIET)
+    game = spied("GAN", monkeypatch, pictures(40, (4, 4)), 1, labels, run, augment="ada", width=8)
+    assert game._labels is not None
+    assert game._watch is not None
+    assert game._labels.unique().tolist() == list(range(12))
+    assert len(game._labels) == 40 - 8
+    assert sorted([*game._labels.tolist(), *game._watch._labels.tolist()]) == sorted(labels)
+
+
+def test_in_a_run_of_few_pictures_the_images_that_are_counted_are_those_of_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch is not larger than what the critic may see."""
+    game = spied("GAN", monkeypatch, pictures(40, (4, 4)), 12, augment="ada", width=8, batch_size=64)
+    assert game._watch is not None
+    assert int(game._watch.augmentation.images) == game._watch.augmentation.total_images == 12 * 32
+
+
 @pytest.mark.parametrize("name", PLAYERS)
 def test_augmentation_is_for_enough_pictures(name: str) -> None:
     with pytest.raises(ValueError, match="augment: 'ada' changes pictures"):
         fit(name, correlated(50), 1, augment="ada")
     with pytest.raises(ValueError, match="needs 32, got 20"):
         fit(name, pictures(20), 1, augment="ada")
+    with pytest.raises(ValueError, match="keeps 8 of 40 training pictures back, too many for 40 classes"):
+        fit(name, pictures(40), 1, np.arange(40), augment="ada")
 
 
 # ---------------------------------------------------------------------- two time scales

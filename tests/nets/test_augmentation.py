@@ -291,6 +291,8 @@ def test_what_cannot_be_used_is_named() -> None:
         AdaptiveAugmentation((1, 4, 4), target=2)
     with pytest.raises(ValueError, match="total_images: must be positive or None, got 0"):
         AdaptiveAugmentation((1, 4, 4), total_images=0)
+    with pytest.raises(ValueError, match="total_images: must be positive or None, got nan"):
+        AdaptiveAugmentation((1, 4, 4), total_images=math.nan)
     with pytest.raises(ValueError, match="held: one value for each of at least one row is needed, got \\[0\\]"):
         change.observe(torch.zeros(4), torch.zeros(0))
     with pytest.raises(ValueError, match="train: one value for each .* got \\[4, 1\\]"):
@@ -331,6 +333,16 @@ def test_p_moves_by_the_images_seen_over_those_of_the_whole_way() -> None:
         change.observe(*above)
     assert float(change.p) == pytest.approx(0.8, abs=1e-15)
     assert int(change.images) == (12 + 4 + 16 + 400) * 16
+
+
+def test_the_images_of_all_processes_are_counted() -> None:
+    """Two processes with half of each minibatch move ``p`` as one with the whole of it."""
+    alone, half = (AdaptiveAugmentation((1, 4, 4), total_images=40_000) for _ in range(2))
+    for _ in range(8):
+        alone.observe(of(*[1.0] * 16), of(0.0))
+        half.observe(of(*[1.0] * 8), of(0.0), processes=2)
+    assert float(half.p) == float(alone.p) == pytest.approx(2 * 0.016, abs=1e-15)
+    assert int(half.images) == int(alone.images)
 
 
 @pytest.mark.parametrize(
