@@ -20,6 +20,7 @@ from pushforward.augmentation import AdaptiveAugmentation
 from pushforward.budget import Budget
 from pushforward.codes import steps_in_epoch
 from pushforward.generator_law import GeneratorLaw
+from pushforward.nets import check_critic
 from pushforward.parameters import check_decay, check_positive
 from pushforward.run import Run
 from pushforward.time_scales import SCHEDULES, ScheduleName
@@ -275,8 +276,10 @@ def generator_law(
 def bare_critic(
     given: nn.Module | None, make: Callable[..., nn.Module], event_shape: tuple[int, ...], classes: int, *, width: int
 ) -> nn.Module:
-    """A copy of the user's critic, or else ``make(event_shape, width=width, classes=classes)``."""
-    return deepcopy(given) if given is not None else make(event_shape, width=width, classes=classes)
+    """A copy of the user's critic, all of which is trained, or else ``make(event_shape, width=width, classes=classes)``."""
+    if given is not None:
+        return deepcopy(given).requires_grad_(True).train()
+    return make(event_shape, width=width, classes=classes)
 
 
 def built(make: Callable[[], GeneratorLaw]) -> GeneratorLaw:
@@ -295,7 +298,9 @@ def check_settings(method: Settings, data: Rows) -> None:
     check_decay(method.ema_decay)
     if method.augment == "ada":
         _check_augmented(data.x, data.classes)
-    _check_critic(getattr(method, "critic", None), data.x, data.classes)
+    critic: nn.Module | None = getattr(method, "critic", None)
+    if critic is not None:
+        check_critic(critic, data.x[:2], data.classes)
 
 
 def _check_augmented(x: Tensor, classes: int) -> None:
@@ -311,14 +316,3 @@ def _check_augmented(x: Tensor, classes: int) -> None:
         raise ValueError(
             f"augment: 'ada' keeps {_kept(len(x))} of {len(x)} training pictures back, too many for {classes} classes; use augment='none'."
         )
-
-
-def _check_critic(critic: nn.Module | None, x: Tensor, classes: int) -> None:
-    """A user's critic gives one value a row (one for each class)."""
-    if critic is None:
-        return
-    with torch.no_grad():
-        found = list(deepcopy(critic).to(x.device).eval()(x[:2]).shape)
-    wanted = [2] if classes == 1 else [2, classes]
-    if found != wanted:
-        raise ValueError(f"critic: for two rows values of shape {wanted} are needed, got {found}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -333,7 +334,7 @@ def test_gran_refuses_what_its_bound_does_not_hold_for() -> None:
         *[(name, {"critic_learning_rate": -1e-3}, "critic_learning_rate") for name in PLAYERS],
         *[(name, {"schedule": "linear"}, "schedule") for name in PLAYERS],
         *[(name, {"ema_decay": 1.0}, "ema_decay") for name in PLAYERS],
-        *[(name, {"critic": nn.Linear(2, 1)}, r"critic: for two rows values of shape \[2\]") for name in NEW],
+        *[(name, {"critic": nn.Linear(2, 1)}, r"critic: for 2 rows values of shape \[2\]") for name in NEW],
         ("WGAN", {"clip": 0.0}, "clip"),
         ("WGANGP", {"penalty": -1.0}, "penalty"),
         ("SNGAN", {"loss": "least_squares"}, "loss"),
@@ -354,6 +355,51 @@ def test_a_critic_of_ones_own(name: str) -> None:
     model = fit(name, correlated(100), 3, critic=critic)
     assert torch.equal(critic[0].weight, before)
     assert model.critic_(torch.zeros(4, 2)).shape == (4,)
+
+
+class Pair(nn.Module):
+    """Gives a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.layer(x), x
+
+
+def perceptron(*between: nn.Module, inputs: int = 2) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, 8), *between, nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
+
+
+@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize(
+    ("critic", "named"),
+    [
+        (perceptron(inputs=3), r"critic: it cannot take rows of shape \[2, 2\]"),
+        (perceptron().double(), r"critic: it cannot take rows .* dtype"),
+        (perceptron(nn.BatchNorm1d(8)), "critic: batch normalisation"),
+        (perceptron(nn.Dropout(0.5)), "critic: it draws random numbers"),
+        (nn.Flatten(0), "critic: it has no weights"),
+        (Pair(), r"critic: for 2 rows values of shape \[2\] are needed, got \['tuple'\]"),
+    ],
+    ids=["columns", "float64", "batch norm", "dropout", "no weights", "tuple"],
+)
+def test_a_critic_that_cannot_be_trained_is_named(name: str, critic: nn.Module, named: str) -> None:
+    before = torch.random.get_rng_state()
+    with pytest.raises(ValueError, match=named):
+        fit(name, correlated(50), 1, critic=critic)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_critic_at_rest_is_trained_like_any_other(name: str) -> None:
+    """Such as that of an earlier fit, which is frozen and in evaluation mode (where power iterations would rest as well)."""
+    critic = perceptron()
+    resting = deepcopy(critic).requires_grad_(False).eval()
+    samples = [fit(name, correlated(100), 20, critic=given).sample(20, seed=0) for given in (critic, resting)]
+    assert np.array_equal(*samples)
+    assert not any(p.requires_grad for p in resting.parameters())
 
 
 def test_values_of_another_shape_are_refused() -> None:

@@ -61,7 +61,7 @@ class GraN(Method):
         eps: keeps small gradients from being blown up.
         critic_steps: steps of the critic for one of the generator.
         critic: a piecewise linear module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) to normalise; None builds one.
-        width: channels (images) or half the hidden units (vectors, tables) of the built-in critic, and as much of the generator.
+        width: channels (images), or half and a quarter of the hidden units of built-in critic and generator (vectors, tables).
         learning_rate: of the generator's Adam.
         critic_learning_rate: of the critic's; None is that of the generator (two time scales: 1706.08500).
         schedule: of both rates: ``"cosine"`` to zero, ``"constant"``, or the ``"power"`` laws of two time scales.

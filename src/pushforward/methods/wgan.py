@@ -52,8 +52,8 @@ class WGAN(Method):
         latent_dim: dimension of the codes.
         clip: bound ``c`` of the critic's weights; the paper has 0.01.
         critic_steps: steps of the critic for one of the generator; the paper has 5.
-        critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) without batch normalisation; None builds one.
-        width: channels (images) or half the hidden units (vectors, tables) of the built-in critic, and as much of the generator.
+        critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) without batch normalisation or dropout; None builds one.
+        width: channels (images), or half and a quarter of the hidden units of built-in critic and generator (vectors, tables).
         learning_rate: of the generator's RMSProp; the paper has 5e-5.
         critic_learning_rate: of the critic's; None is that of the generator (two time scales: 1706.08500).
         schedule: of both rates: ``"cosine"`` to zero, ``"constant"``, or the ``"power"`` laws of two time scales.

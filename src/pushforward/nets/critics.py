@@ -70,23 +70,40 @@ def check_critic(critic: nn.Module, x: Tensor, classes: int = 1) -> None:
 
     Raises:
         ValueError: it cannot take them, gives another shape than ``[n]`` (``[n, classes]`` with labels), has no weights, has batch
-            normalisation, or its values have no gradient with respect to the rows.
+            normalisation, draws random numbers, or its values have no gradient with respect to the rows.
     """
-    critic, x, wanted = deepcopy(critic).to(x.device), x.detach().requires_grad_(), [len(x)] + [classes] * (classes > 1)
     if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
         raise ValueError("critic: batch normalisation ties rows together; use nn.GroupNorm, nn.LayerNorm or none.")
     if next(critic.parameters(), None) is None:
         raise ValueError("critic: it has no weights to train.")
-    try:
-        values = critic(x)
-    except RuntimeError as error:
-        raise ValueError(f"critic: it cannot take rows of shape {list(x.shape)} ({error}).") from error
-    if list(values.shape) != wanted:
-        raise ValueError(
-            f"critic: for {len(x)} rows values of shape {wanted} are needed, got {list(values.shape)}; end it with .squeeze(1)."
-        )
-    if not values.requires_grad or torch.autograd.grad(values.sum(), x, allow_unused=True)[0] is None:
-        raise ValueError("critic: its values have no gradient with respect to the rows; remove detach() and no_grad().")
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        values, drew = _values_of_copy(critic, x)
+        wanted, found = [len(x)] + [classes] * (classes > 1), list(getattr(values, "shape", [type(values).__name__]))
+        if found != wanted:
+            raise ValueError(
+                f"critic: for {len(x)} rows values of shape {wanted} are needed, got {found}; end it with .squeeze(1)."
+            )
+        if drew:
+            raise ValueError(
+                "critic: it draws random numbers (dropout), with which no run could be resumed; leave them out."
+            )
+        if not values.requires_grad or torch.autograd.grad(values.sum(), x, allow_unused=True)[0] is None:
+            raise ValueError(
+                "critic: its values have no gradient with respect to the rows; remove detach() and no_grad()."
+            )
+
+
+def _values_of_copy(critic: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
+    """What a copy of the critic, in training mode, gives for rows, and whether torch's global generator was drawn from."""
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        state = torch.cuda.get_rng_state if x.is_cuda else torch.random.get_rng_state
+        before = state()
+        try:
+            values: Tensor = deepcopy(critic).to(x.device).train()(x)
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise ValueError(f"critic: it cannot take rows of shape {list(x.shape)} ({error}).") from error
+        return values, not torch.equal(before, state())
 
 
 def _closed(body: Sequence[nn.Module], classes: int) -> nn.Sequential:
