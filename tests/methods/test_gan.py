@@ -69,6 +69,11 @@ def test_the_penalty_is_the_mean_squared_slope_of_the_critic() -> None:
     assert float((full - bare).detach()) == pytest.approx(8 * float(critic.weight.detach().square().sum()), rel=1e-5)
 
 
+def test_a_number_of_numpy_is_as_good_as_any() -> None:
+    settings = [{"penalty": 2.0, "latent_dim": 4}, {"penalty": np.float64(2.0), "latent_dim": np.int64(4)}]
+    assert np.array_equal(*(fit(correlated(100), 9, **given).sample(5, seed=0) for given in settings))
+
+
 def test_the_critic_is_kept() -> None:
     model = fit(correlated(), 5)
     assert model.critic_(torch.zeros(3, 2)).shape == (3, 1)

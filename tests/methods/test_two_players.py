@@ -324,6 +324,8 @@ def test_gran_refuses_what_its_bound_does_not_hold_for() -> None:
     smooth = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
     with pytest.raises(ValueError, match="SiLU is not piecewise linear"):
         GraN(critic=smooth).fit(correlated(50), budget="1 steps", run=pf.Run(**QUIET))
+    with pytest.raises(ValueError, match="its gradient changes along a row"):
+        GraN(critic=Hidden()).fit(correlated(50), budget="1 steps", run=pf.Run(**QUIET))
 
 
 @pytest.mark.parametrize(
@@ -355,6 +357,17 @@ def test_a_critic_of_ones_own(name: str) -> None:
     model = fit(name, correlated(100), 3, critic=critic)
     assert torch.equal(critic[0].weight, before)
     assert model.critic_(torch.zeros(4, 2)).shape == (4,)
+
+
+class Hidden(nn.Module):
+    """All of its layers are linear, but not what comes between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 8), nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.first(x)))[:, 0]
 
 
 class Pair(nn.Module):

@@ -64,6 +64,19 @@ def test_the_radius_foretells_the_play_of_a_small_adversarial_network() -> None:
     assert math.log(shrunk) / 60 == pytest.approx(math.log(found.radius), abs=0.01)
 
 
+def test_fields_may_be_gradients_by_autograd() -> None:
+    def field(theta: Tensor, psi: Tensor) -> Tensor:
+        (slope,) = torch.autograd.grad((theta * psi - 0.05 * psi.square()).sum(), psi, create_graph=True)
+        return slope
+
+    with torch.no_grad():
+        found = pf.diagnostics.game_stability(
+            lambda theta, psi: -psi, field, ZERO, ZERO, generator_rate=0.02, critic_rate=0.2
+        )
+    assert found.radius == pytest.approx(dirac_game_radius(0.02, 0.2, 0.1), abs=1e-12)
+    assert found.drift == 0
+
+
 def test_shapes_of_both_players_and_a_point_that_is_no_equilibrium() -> None:
     matrix = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).double()
     theta, psi = torch.zeros(2, 1), torch.ones(3)
@@ -88,6 +101,16 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"generator_field: a step of shape \[1\]"):
         pf.diagnostics.game_stability(
             lambda t, p: t.repeat(2), lambda t, p: p, ZERO, ZERO, generator_rate=0.1, critic_rate=0.1
+        )
+    with pytest.raises(ValueError, match="generator_rate: must be positive and finite, got nan"):
+        dirac(math.nan, 0.1, 0.1)
+    with pytest.raises(ValueError, match="critic_field: its step has no graph"):
+        pf.diagnostics.game_stability(
+            lambda t, p: -p, lambda t, p: (t - p).detach(), ZERO, ZERO, generator_rate=0.1, critic_rate=0.1
+        )
+    with pytest.raises(ValueError, match="not finite"):
+        pf.diagnostics.game_stability(
+            lambda t, p: -p.sqrt(), lambda t, p: t, ZERO, ZERO, generator_rate=0.1, critic_rate=0.1
         )
     with pytest.raises(ValueError, match="2000 numbers together"):
         pf.diagnostics.game_stability(

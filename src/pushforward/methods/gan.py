@@ -119,7 +119,7 @@ class GAN(Method):
         self, critic: nn.Module, x: Tensor, made: Tensor, labels: Tensor | None, *, penalised: bool
     ) -> Tensor:
         """Steps 3 and 4."""
-        penalised = penalised and self.penalty > 0
+        penalised = bool(penalised and self.penalty > 0)
         x = x.requires_grad_(penalised)
         real = own_values(critic, x, labels)
         loss = logistic_critic(real, own_values(critic, made, labels))

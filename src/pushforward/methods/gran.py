@@ -30,6 +30,7 @@ When not: to estimate a Wasserstein distance; a density or codes of rows.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import ClassVar
 
 import torch
@@ -39,7 +40,7 @@ from pushforward import nets
 from pushforward.generator_law import GeneratorLaw
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
-from pushforward.nets.constraints import refuse_unbounded
+from pushforward.nets.constraints import refuse_curved, refuse_unbounded
 from pushforward.objectives.adversarial import LOSSES, LossName
 from pushforward.parameters import check_positive
 from pushforward.run import Run
@@ -144,6 +145,8 @@ class GraN(Method):
         check_settings(self, data)
         check_positive(self, "bound", "eps")
         with torch.random.fork_rng(devices=[]):
-            critic = self._network(data.event_shape, data.classes)  # refuses what is smooth
+            critic = self._network(data.event_shape, data.classes)  # refuses smooth layers
+        if self.critic is not None:
+            refuse_curved(deepcopy(self.critic).to(data.x.device), data.x[:8])
         if self.loss == "wasserstein":
             refuse_unbounded(critic)

@@ -53,7 +53,8 @@ class SNGAN(Method):
         latent_dim: dimension of the codes.
         loss: ``"hinge"`` (the paper's best), ``"non_saturating"`` or ``"wasserstein"``.
         critic_steps: steps of the critic for one of the generator, ``n_dis``; the paper has 5.
-        critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) to normalise, without batch normalisation or dropout; None builds one.
+        critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) to normalise, without batch normalisation or dropout; None
+            builds one.
         width: channels (images), or half and a quarter of the hidden units of critic and generator (vectors, tables).
         learning_rate: of the generator's Adam; the paper has 2e-4.
         critic_learning_rate: of the critic's; None is that of the generator (two time scales: 1706.08500).

@@ -187,6 +187,29 @@ def refuse_unbounded(critic: nn.Module) -> None:
         )
 
 
+def refuse_curved(critic: nn.Module, x: Tensor) -> None:
+    """Refuse critics whose gradient changes along a row, such as those that call a smooth function between their layers.
+
+    Args:
+        critic: ``[n, *event] -> [n]`` or ``[n, classes]``.
+        x: rows ``[n, *event]`` at which the second derivative is looked at, in a random direction; of a piecewise linear function it is 0.
+
+    Raises:
+        ValueError: the second derivative is not zero.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        along = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        slope = (gradient * along).sum()
+        curved = torch.autograd.grad(slope, x, allow_unused=True)[0] if slope.requires_grad else None
+    if curved is not None and bool(curved.any()):
+        raise ValueError(
+            "critic: its gradient changes along a row, so it is not piecewise linear, and then gradient normalisation bounds nothing; "
+            "use leaky_relu or relu."
+        )
+
+
 def _values_and_slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """Values and norms of gradients ``[n]``, in the graph where gradients are enabled."""
     keep = torch.is_grad_enabled()
@@ -203,6 +226,6 @@ def _require_piecewise_linear(critic: nn.Module) -> None:
         leaf = next(part.children(), None) is None
         if leaf and not isinstance(part, _PIECEWISE_LINEAR):
             raise ValueError(
-                f"critic: {type(part).__name__} is not piecewise linear, and then gradient normalisation bounds nothing; "
-                "use LeakyReLU or ReLU."
+                f"critic: {type(part).__name__} is not piecewise linear (as far as is known), and then gradient normalisation "
+                "bounds nothing; use LeakyReLU or ReLU."
             )

@@ -1,9 +1,10 @@
 """The smallest adversarial game, for which the stability of two learning rates is known in closed form.
 
 A generator that is a point ``theta`` plays against a linear critic with slope ``psi``: ``min_theta max_psi theta psi - eps psi^2 / 2``.
-Simultaneous gradient steps with rates ``a`` of the generator and ``b`` of the critic multiply ``(theta, psi)`` by a matrix; where its
-eigenvalues are complex, its spectral radius is ``sqrt(1 - b eps + a b)``, so the game is stable exactly for ``a < eps``: a
-critic that learns faster (two time scales, 1706.08500) helps by letting the generator's rate be small, at no loss of its own.
+Simultaneous gradient steps with rates ``a`` of the generator and ``b`` of the critic multiply ``(theta, psi)`` by a matrix. Where its
+eigenvalues are complex (``b eps^2 < 4 a``), its spectral radius is ``sqrt(1 - b eps + a b)``, and there the game is stable exactly
+for ``a < eps``: a critic that learns faster (two time scales, 1706.08500) helps by letting the generator's rate be small, at no loss of
+its own.
 """
 
 from __future__ import annotations

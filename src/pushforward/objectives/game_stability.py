@@ -3,11 +3,12 @@
 Generator weights ``theta`` and critic weights ``psi`` move along two vector fields ``h`` and ``g``, such as minus the gradients of
 their losses: ``theta' = theta + a h(theta, psi)``, ``psi' = psi + b g(theta, psi)``. Near a point where both fields vanish the play is
 that of the Jacobian of this update: its spectral radius is the factor by which a deviation shrinks a step in the long run, and
-above 1 it grows. For the Dirac game it is ``dirac_game.dirac_game_radius``, ``sqrt(1 - b eps + a b)``.
+above 1 it grows. For the Dirac game it is ``dirac_game.dirac_game_radius``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,7 +57,8 @@ def game_stability(
     """Spectral radius of the Jacobian of simultaneous steps around a point, by automatic differentiation in float64.
 
     Args:
-        generator_field: ``h``, from ``theta`` of its own shape and ``psi`` of its own to a step of the shape of ``theta``.
+        generator_field: ``h``, from ``theta`` of its own shape and ``psi`` of its own to a step of the shape of ``theta``; differentiable,
+            so make it with ``torch.func.grad``, or with ``torch.autograd.grad(..., create_graph=True)``.
         critic_field: ``g``, likewise to a step of the shape of ``psi``.
         theta: the generator's weights, any shape.
         psi: the critic's weights, any shape; at most 2000 numbers together.
@@ -64,7 +66,7 @@ def game_stability(
         critic_rate: ``b``.
 
     Raises:
-        ValueError: a rate is not positive, there are too many weights, or a field gives another shape.
+        ValueError: a rate is not positive, there are too many weights, or a field gives another shape, no graph, or no finite numbers.
     """
     _check(theta, psi, generator_rate, critic_rate)
     split = theta.numel()
@@ -77,16 +79,19 @@ def game_stability(
         return weights + torch.cat([generator_rate * h.reshape(-1), critic_rate * g.reshape(-1)])
 
     jacobian = torch.autograd.functional.jacobian(update, point)
+    if not bool(jacobian.isfinite().all()):
+        raise ValueError("generator_field and critic_field: their derivatives at the point are not finite.")
     eigenvalues: Tensor = torch.linalg.eigvals(jacobian)
     radius = float(eigenvalues.abs().max())
-    drift = float((update(point) - point).norm())
+    with torch.enable_grad():  # a field may differentiate by its arguments
+        drift = float((update(point.requires_grad_()) - point).detach().norm())
     return GameStability(radius, eigenvalues, radius < 1, drift)
 
 
 def _check(theta: Tensor, psi: Tensor, generator_rate: float, critic_rate: float) -> None:
     for name, rate in (("generator_rate", generator_rate), ("critic_rate", critic_rate)):
-        if rate <= 0:
-            raise ValueError(f"{name}: must be positive, got {rate}.")
+        if not 0 < rate < math.inf:
+            raise ValueError(f"{name}: must be positive and finite, got {rate}.")
     count = theta.numel() + psi.numel()
     if not 0 < count <= _MOST:
         raise ValueError(
@@ -97,4 +102,8 @@ def _check(theta: Tensor, psi: Tensor, generator_rate: float, critic_rate: float
 def _field(name: str, step: Tensor, weights: Tensor) -> Tensor:
     if step.shape != weights.shape:
         raise ValueError(f"{name}: a step of shape {list(weights.shape)} is needed, got {list(step.shape)}.")
+    if not step.requires_grad:
+        raise ValueError(
+            f"{name}: its step has no graph, so the Jacobian is not known; use torch.func.grad or create_graph=True."
+        )
     return step
