@@ -523,7 +523,9 @@ class _Rows:
     """Endless shuffled passes over row numbers, that can be saved in the middle of a pass."""
 
     def __init__(self, n: int, size: int, run: Run) -> None:
-        self._n, self._size, self._run = n, min(size, n), run
+        size = min(size, n)
+        even = size - size % run.world.size  # with equal shares the processes draw as many random numbers and stay in step
+        self._n, self._size, self._run = n, even or size, run
         self._order, self._at = torch.empty(0, dtype=torch.int64), 0
 
     def __iter__(self) -> _Rows:

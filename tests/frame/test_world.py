@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 
 import pushforward as pf
 from pushforward.run import Run
+from pushforward.world import World
 
 STEPS = 4
 
@@ -76,6 +77,26 @@ def test_two_processes_have_the_gradients_of_one(loss_name: str, tmp_path: Path)
         for one, two in zip(alone, together, strict=True):
             assert (one - two).norm() <= 1e-5 * one.norm()
         assert (weights - their_weights).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("n", "size"), [(30, 15), (15, 64), (9, 4)])
+def test_shares_are_equal_and_generators_stay_in_step(n: int, size: int) -> None:
+    """Otherwise one process draws more noise than the other, and their next passes over the rows are no longer the same."""
+    shares, states = [], []
+    for rank in (0, 1):
+        run = Run(progress=False, device="cpu")
+        run.world = World(rank, 2)
+        rows = run.rows(n, size)
+        found = []
+        for _ in range(9):
+            found.append(next(rows))
+            torch.randn(len(found[-1]), generator=run.generator)
+        shares.append(found)
+        states.append(run.generator.get_state())
+    assert torch.equal(*states)
+    for one, two in zip(*shares, strict=True):
+        assert len(one) == len(two) > 0
+        assert not set(one.tolist()) & set(two.tolist())
 
 
 def test_torchrun_gives_a_usable_model(tmp_path: Path) -> None:

@@ -285,6 +285,13 @@ def test_each_player_has_its_rate(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert seen == [[1e-4, 4e-4], [3e-4, 3e-4]]
 
 
+def test_a_game_follows_the_schedule_of_each_player(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of 31 steps is made at the rates of 30 steps before it."""
+    settings = {"learning_rate": 1e-3, "critic_learning_rate": 2e-3, "schedule": "power"}
+    rates = [o.param_groups[0]["lr"] for o in spied("GAN", monkeypatch, correlated(60), 31, **settings)._optimizers]
+    assert rates == pytest.approx([1e-3 * 1.03**-0.9, 2e-3 * 1.03**-0.6])
+
+
 # ---------------------------------------------------------------------- what each does
 
 
