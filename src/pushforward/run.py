@@ -197,7 +197,7 @@ class Run:
         self._accumulate({"loss": mean_loss, **metrics})
 
     def rows(self, n: int, size: int) -> Iterator[Tensor]:
-        """Endless shuffled batches of row numbers ``[size]`` out of ``n``; each process gets its share of every batch."""
+        """Endless shuffled batches of row numbers ``[size]`` out of ``n``; each process gets an equal share of every batch."""
         return self.track(f"batches {len(self._tracked)}", _Rows(n, size, self))
 
     def batches(self, x: Tensor, size: int) -> Iterator[Tensor]:
@@ -524,7 +524,7 @@ class _Rows:
 
     def __init__(self, n: int, size: int, run: Run) -> None:
         size = min(size, n)
-        even = size - size % run.world.size  # with equal shares the processes draw as many random numbers and stay in step
+        even = size - size % run.world.size  # with equal shares the generators of the processes stay in step
         self._n, self._size, self._run = n, even or size, run
         self._order, self._at = torch.empty(0, dtype=torch.int64), 0
 
