@@ -14,7 +14,7 @@ only where ``residual`` is small: it says whether the critic's flow carries one 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -57,8 +57,8 @@ class Congestion:
     residual: float
     scale: float
     share: float
-    points: Tensor
-    momentum: Tensor
+    points: Tensor = field(repr=False)
+    momentum: Tensor = field(repr=False)
     n: int
 
 

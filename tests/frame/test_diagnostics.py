@@ -89,8 +89,17 @@ def test_images_and_samples_of_different_size() -> None:
     found = pf.diagnostics.congestion(critic, torch.randn(30, 1, 6, 5), torch.randn(50, 1, 6, 5) + 1, 10.0)
     assert found.n == 50
     assert found.points.shape == found.momentum.shape == (50, 1, 6, 5)
-    again = pf.diagnostics.congestion(critic, torch.zeros(30, 1, 6, 5), torch.zeros(50, 1, 6, 5), 10.0)
-    assert math.isnan(again.scale) or math.isfinite(again.scale)
+
+
+def test_between_two_equal_points_nothing_flows() -> None:
+    """A critic of slope 1 / 2 moves nothing; one of slope 5 does, at a price of (5 - 1)^2, and is found out by every number."""
+    at = torch.ones(30, 2)
+    still, steep = (pf.diagnostics.congestion(lambda x, s=s: s * x[:, 0], at, at[:20], 1.0) for s in (0.5, 5.0))
+    assert still.flux == still.congestion == still.share == still.raw == still.gap == 0
+    assert (steep.flux, steep.congestion, steep.raw, steep.gap) == (8, 16, 0, 40)
+    assert steep.residual > 1 > still.residual
+    assert math.isnan(steep.scale)
+    assert "tensor" not in repr(steep)
 
 
 def test_bad_input_is_named() -> None:

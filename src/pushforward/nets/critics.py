@@ -97,13 +97,17 @@ def check_critic(critic: nn.Module, x: Tensor, classes: int = 1) -> None:
 def _values_of_copy(critic: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
     """What a copy of the critic, in training mode, gives for rows, and whether torch's global generator was drawn from."""
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-        state = torch.cuda.get_rng_state if x.is_cuda else torch.random.get_rng_state
-        before = state()
+        before = _global_state(x.device)
         try:
             values: Tensor = deepcopy(critic).to(x.device).train()(x)
         except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"critic: it cannot take rows of shape {list(x.shape)} ({error}).") from error
-        return values, not torch.equal(before, state())
+        return values, not torch.equal(before, _global_state(x.device))
+
+
+def _global_state(device: torch.device) -> Tensor:
+    """The state of torch's global generator of a device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.random.get_rng_state()
 
 
 def _closed(body: Sequence[nn.Module], classes: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class GameStability:
     """
 
     radius: float
-    eigenvalues: Tensor
+    eigenvalues: Tensor = field(repr=False)
     stable: bool
     drift: float
 
