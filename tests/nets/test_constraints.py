@@ -169,6 +169,21 @@ def test_gran_refuses_smooth_critics_and_the_wasserstein_loss() -> None:
     refuse_unbounded(mlp_critic((2,)))
 
 
+def test_of_classes_the_rows_own_value_is_normalised_and_none_is_guessed() -> None:
+    plain, x, labels = built(mlp_critic, (4,), (8,), classes=3), rows(3, 4), torch.tensor([2, 0, 1])
+    gran = GradientNormalised(plain, eps=0.01)
+    for k in range(3):
+        own = copy.deepcopy(plain)
+        own[1][-1].weight.data = plain[1][-1].weight.data[k : k + 1]
+        own[1][-1].bias.data = plain[1][-1].bias.data[k : k + 1]
+        wanted = GradientNormalised(nn.Sequential(own, nn.Flatten(0)), eps=0.01)(x)
+        assert torch.allclose(gran(x, labels)[labels == k], wanted[labels == k])
+    with pytest.raises(
+        ValueError, match=r"one value a row, shape \[3\], is needed, got \[3, 3\]; with classes, give labels"
+    ):
+        gran(x)
+
+
 def test_why_gran_refuses_the_wasserstein_loss() -> None:
     """It jumps where the slope of f changes: ``f = |x| + 100`` on one side of 0, twice that slope on the other."""
     critic = nn.Sequential(nn.Linear(1, 2), nn.LeakyReLU(0.5), nn.Linear(2, 1), nn.Flatten(0)).double()

@@ -156,7 +156,11 @@ class GradientNormalised(nn.Module):
         self.critic, self.bound, self.eps = critic, bound, eps
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Values ``[n]`` of rows ``[n, *event]``; of a critic with a value for every class, those of the classes ``labels`` ``[n]``."""
+        """Values ``[n]`` of rows ``[n, *event]``; of a critic with a value for every class, those of the classes ``labels`` ``[n]``.
+
+        Raises:
+            ValueError: there is not one value a row.
+        """
         values, norms = _values_and_slopes(lambda rows: of_class(self.critic(rows), labels), x)
         return self.bound * values * norms / (norms.square() + self.eps)
 
@@ -216,6 +220,10 @@ def _values_and_slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[T
     with torch.enable_grad():
         x = x if keep and x.requires_grad else x.detach().requires_grad_()
         values = critic(x)
+        if values.shape != x.shape[:1]:
+            raise ValueError(
+                f"critic: one value a row, shape [{len(x)}], is needed, got {list(values.shape)}; with classes, give labels."
+            )
         (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=keep)
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (values, norms) if keep else (values.detach(), norms.detach())
