@@ -66,27 +66,37 @@ class CriticLaw(Pushforward):
 
     @property
     def steps(self) -> list[GradientStep]:
-        """The critics with their sizes, in the order in which rows are moved."""
+        """The critics with the sizes of their steps, in the order in which rows are moved."""
         return [step for step in self.map if isinstance(step, GradientStep)]
 
     def add(self, critic: nn.Module, found: Mapping[str, Tensor]) -> None:
-        """Take one more step: its ``size`` and estimates ``w1``, ``error`` and ``congestion``, for each class ``[classes]``."""
-        size = found["size"] if self.classes > 1 else found["size"][0]
-        step = GradientStep(critic.requires_grad_(False).eval(), size).to(self.device)
+        """Take one more critic: the ``size`` of its step and ``w1``, ``error`` and ``congestion``, for each class ``[classes]``."""
+        step = GradientStep(critic.requires_grad_(False).eval(), self._sizes(found["size"])).to(self.device)
         self.map = Compose([*self.steps, step])
         for name in _ESTIMATES:
             setattr(self, name, torch.cat([self.get_buffer(name), found[name][None]]))
 
+    def again(self, size: Tensor) -> None:
+        """One more step down the last critic, of another ``size`` for each class ``[classes]``."""
+        last = self.steps[-1]
+        last.size = torch.cat([last.size, self._sizes(size).to(self.device)])
+
+    def _sizes(self, size: Tensor) -> Tensor:
+        """Sizes ``[classes]`` of one step as ``[1]``, or ``[1, classes]`` where there are classes."""
+        return size[None] if self.classes > 1 else size
+
     def keep(self, count: int) -> None:
-        """Drop all steps but the first ones."""
+        """Drop all critics but the first ones."""
         self.map = Compose(self.steps[:count])
         for name in _ESTIMATES:
             setattr(self, name, self.get_buffer(name)[:count])
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights; steps that the state does not have are dropped."""
-        count = sum(name.startswith("map.maps.") and name.endswith(".size") for name in state_dict)
-        self.keep(count)
+        """Load weights; critics that the state does not have are dropped, and each takes as many steps as it has there."""
+        sizes = [name for name in state_dict if name.startswith("map.maps.") and name.endswith(".size")]
+        self.keep(len(sizes))
+        for name in sizes:
+            self.get_submodule(name.removesuffix(".size")).size = torch.empty_like(state_dict[name], device=self.device)
         for name in _ESTIMATES:
             setattr(self, name, torch.empty_like(state_dict[name], device=self.device))
         return super().load_state_dict(state_dict, strict, assign)
@@ -166,8 +176,8 @@ class CriticLaw(Pushforward):
         z = self.source.sample(n, generator=generator)
         log_prob, z = self.source.log_prob(z), z.flatten(1)  # type: ignore[operator]
         folded = torch.zeros(n, dtype=torch.bool, device=z.device)
-        for step in self.steps:
-            z, sign, log_det = step_and_log_det(_flat(step.critic, self.event_shape), z, step.size)
+        for critic, size in self._moves():
+            z, sign, log_det = step_and_log_det(_flat(critic, self.event_shape), z, size)
             log_prob, folded = log_prob - log_det, folded | (sign < 0)
         return z.reshape(n, *self.event_shape), log_prob, folded
 
@@ -179,9 +189,9 @@ class CriticLaw(Pushforward):
         self._require_density()
         trail = self._trail()
         y, total = x.flatten(1).float(), x.new_zeros(len(x), dtype=torch.float32)
-        for step, (before, after) in zip(reversed(self.steps), reversed(trail), strict=True):
+        for (critic, size), (before, after) in zip(reversed(self._moves()), reversed(trail), strict=True):
             start = before[torch.cdist(y, after).argmin(1)]
-            y, log_det, solved = step_back(_flat(step.critic, self.event_shape), y, step.size, start)
+            y, log_det, solved = step_back(_flat(critic, self.event_shape), y, size, start)
             total = torch.where(solved, total - log_det, -math.inf)
         base: Tensor = self.source.log_prob(y.reshape(len(y), *self.event_shape))  # type: ignore[operator]
         return base + total
@@ -190,11 +200,15 @@ class CriticLaw(Pushforward):
         """Source rows before and after each step ``[m, d]``, the same at every call."""
         z = self.source.sample(_STARTS, generator=torch.Generator(self.device).manual_seed(0))
         trail = []
-        for step in self.steps:
-            moved = push([step], z)
+        for critic, size in self._moves():
+            moved = push([GradientStep(critic, size)], z)
             trail.append((z.flatten(1), moved.flatten(1)))
             z = moved
         return trail
+
+    def _moves(self) -> list[tuple[nn.Module, Tensor]]:
+        """Every step with its critic and its size, where there are no classes."""
+        return [(step.critic, size) for step in self.steps for size in step.size.reshape(-1)]
 
     def _require_density(self) -> None:
         if self.refusal("log_prob"):

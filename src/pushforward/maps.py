@@ -107,11 +107,11 @@ class GradientMap(Map):
 
 
 class GradientStep(Map):
-    """One explicit step of size ``size`` down a critic: ``z - size * grad f(z)`` (Trust the Critics, 2111.15099).
+    """An explicit step of size ``size`` down a critic, ``z - size * grad f(z)``, or several (Trust the Critics, 2111.15099).
 
     Args:
         critic: values ``[n]`` of rows ``[n, *event]``; with classes ``[n, classes]``, of which the row's own counts.
-        size: of the step; with classes one for each, ``[classes]``.
+        size: of the step; of several steps ``[steps]``. With classes one for each: ``[classes]`` or ``[steps, classes]``.
     """
 
     size: Tensor
@@ -123,10 +123,10 @@ class GradientStep(Map):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Rows moved against the critic's gradient; ``labels`` are class numbers ``[n]`` where there are classes."""
-        if labels is None:
-            return z - self.size * _gradient(self.critic, z)
-        size = self.size[labels].reshape(-1, *(1 for _ in z.shape[1:]))
-        return z - size * _gradient(lambda x: of_class(self.critic(x), labels), z)
+        sizes = self.size.reshape(-1) if labels is None else self.size.reshape(-1, self.size.shape[-1])[:, labels]
+        for size in sizes.reshape(len(sizes), -1, *(1 for _ in z.shape[1:])):
+            z = z - size * _gradient(lambda x: of_class(self.critic(x), labels), z)
+        return z
 
 
 def of_class(values: Tensor, labels: Tensor | None) -> Tensor:

@@ -122,6 +122,13 @@ class Quadratic(torch.nn.Module):
         return z.square().sum(1) / 2
 
 
+class TwoQuadratics(torch.nn.Module):
+    """A potential for each of two classes, the second twice as steep."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z.square().sum(1)[:, None] * torch.tensor([0.5, 1.0])
+
+
 def test_tilting_a_gaussian_by_its_own_energy_halves_the_variance() -> None:
     law = Tilted(Gaussian((1,)), Quadratic(), pool=128)
     assert law.sample(4000, generator=rng()).var().item() == pytest.approx(0.5, rel=0.07)
@@ -134,6 +141,9 @@ def test_gradient_maps() -> None:
     assert torch.allclose(GradientMap(Quadratic())(z), z)
     assert torch.allclose(GradientStep(Quadratic(), 0.25)(z), 0.75 * z)
     assert torch.allclose(Compose([GradientStep(Quadratic(), 0.5), GradientStep(Quadratic(), 0.5)])(z), 0.25 * z)
+    assert torch.allclose(GradientStep(Quadratic(), torch.tensor([0.5, 0.25, 0.0]))(z), 0.375 * z)
+    own = GradientStep(TwoQuadratics(), torch.tensor([[0.5, 0.0], [0.5, 0.25]]))
+    assert torch.allclose(own(z[:2], torch.tensor([0, 1])), torch.tensor([[0.25], [0.5]]) * z[:2])
     with torch.no_grad():
         assert not GradientMap(Quadratic())(z).requires_grad
     with pytest.raises(ValueError, match="shape"):

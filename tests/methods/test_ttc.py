@@ -126,6 +126,32 @@ def test_images_are_restored() -> None:
     assert ((restored - truth) ** 2).mean() < 0.85 * ((noisy - truth) ** 2).mean()
 
 
+@pytest.mark.parametrize("labels", [None, np.arange(300) % 2], ids=["plain", "classes"])
+def test_several_steps_go_down_one_critic_while_it_sees_a_difference(labels: Any, tmp_path: Path) -> None:
+    """One critic and short steps: theta 0.4 leaves 0.6 of the distance after one step, and 0.6^4 after four."""
+    data, source = shifted(), shifted(by=0.0, seed=1)
+
+    def fitted(steps: int) -> TTC:
+        model = TTC(critics=1, width=24, theta=0.4, activation="silu", steps_per_critic=steps)
+        return model.fit(data, source=source, condition=labels, budget="150 steps", run=pf.Run(**QUIET))
+
+    def left(model: TTC) -> float:
+        return 3.0 - float((model.translate(source, condition=labels) - source).mean(0)[0])
+
+    one, four = fitted(1), fitted(4)
+    assert left(one) == pytest.approx(1.8, abs=0.3)
+    assert left(four) == pytest.approx(0.4, abs=0.3)
+    assert len(four.law_.steps) == len(four.law_.w1) == 1
+    assert four.law_.steps[0].size.shape == ((4,) if labels is None else (4, 2))
+    assert four.distance() == one.distance()
+    records = [record["w1"] for record in four.history_ if "w1" in record]
+    assert len(records) == 4
+    assert sorted(records, reverse=True) == records
+    four.save(tmp_path / "m")
+    again = pf.load(tmp_path / "m")
+    assert np.array_equal(again.translate(source, condition=labels), four.translate(source, condition=labels))
+
+
 def test_more_critics_are_added_to_a_saved_sequence(tmp_path: Path) -> None:
     data = shifted()
     model = TTC(**SMALL).fit(data, source=data - [3, 0], budget="120 steps", run=pf.Run(**QUIET))
@@ -153,7 +179,13 @@ class Bowl(nn.Module):
 
 
 def test_the_density_of_quadratic_critics_is_that_of_a_gaussian() -> None:
-    law = CriticLaw([GradientStep(Bowl(), 0.5), GradientStep(Bowl(), 0.5)], Gaussian((3,)), (3,), smooth=True)
+    once = [GradientStep(Bowl(), 0.5), GradientStep(Bowl(), 0.5)]
+    twice = [GradientStep(Bowl(), torch.tensor([0.5, 0.5]))]
+    for steps in (once, twice):
+        check_density(CriticLaw(steps, Gaussian((3,)), (3,), smooth=True))
+
+
+def check_density(law: CriticLaw) -> None:
     centre, spread = torch.tensor([-0.15, 0.0, 0.0]), 0.25  # x -> (x - 0.1 e_1 ...) / 2, twice
     x, log_prob, folded = law.sample_with_log_prob(500, generator=torch.Generator().manual_seed(0))
     truth = torch.distributions.Normal(centre, spread).log_prob(x).sum(1)
@@ -246,6 +278,7 @@ def test_a_spent_budget_trains_no_more_critics() -> None:
         ({"penalty": 0.0}, "penalty: must be positive"),
         ({"step": -0.1}, "step: must be positive"),
         ({"critics": 0}, "critics: must be positive"),
+        ({"steps_per_critic": 0}, "steps_per_critic: must be positive"),
         ({"critic": nn.Linear(2, 1)}, r"critic: for 2 rows values of shape \[2\] are needed, got \[2, 1\]"),
         ({"critic": nn.Sequential(nn.Linear(5, 1), nn.Flatten(0))}, r"critic: it cannot take rows of shape \[2, 2\]"),
         ({"critic": nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1), nn.Flatten(0))}, "critic: batch normalisation"),
@@ -317,7 +350,7 @@ def test_kill_and_resume_is_bitwise(tick: int, tmp_path: Path) -> None:
     data, source = shifted(), shifted(by=0.0, seed=1)
 
     def model() -> TTC:
-        return TTC(critics=3, width=8, batch_size=8)
+        return TTC(critics=3, width=8, batch_size=8, steps_per_critic=2)
 
     def stop(record: dict[str, Any]) -> None:
         if record["step"] >= tick:

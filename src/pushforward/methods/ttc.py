@@ -14,6 +14,7 @@ Source ``mu`` (noise, or a data set), target ``nu`` (the data). A critic is high
     6.          u_n <- Adam on  E u_n(y) - E u_n(x) + lambda E (|grad u_n(z)| - 1)_+^2                (one-sided penalty)
     7.      W_n <- E u_n(x) - E u_n(y) - lambda E (|grad u_n(z)| - 1)_+^2      on fresh rows, with its standard error
     8.      eta_n <- theta W_n;   where W_n is under its standard error: no step, and u_n is not kept
+    9.      7 and 8 again with the same u_n on rows moved by its steps so far, at most S steps in all                (2211.00820)
     sample:  x ~ mu, moved by all critics;   translate, reconstruct:  the same, from given rows of the source
 
 Each step lowers W1(moved mu, nu) by at least ``eta (1 - 2 P(d < eta))``, ``d`` the lengths of an optimal plan, if ``u_n`` is exact: with
@@ -74,6 +75,7 @@ class TTC(Method):
         theta: length of a step in units of the estimated distance, in (0, 1]; the papers have 0.9 and 1.
         penalty: weight ``lambda`` of the one-sided penalty; the papers have 1000.
         step: a constant length of all steps, to compare with; None is ``theta`` times the estimate.
+        steps_per_critic: steps down each critic at most, ``S``, as long as its estimate on moved rows is no noise.
         critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) without batch normalisation; None builds convolutions
             for images and a perceptron for vectors and tables.
         width: channels (images) or half the hidden units (vectors, tables) of the built-in critic.
@@ -101,6 +103,7 @@ class TTC(Method):
         theta: float = 0.9,
         penalty: float = 100.0,
         step: float | None = None,
+        steps_per_critic: int = 1,
         critic: nn.Module | None = None,
         width: int = 48,
         activation: Literal["leaky", "silu", "softplus"] = "leaky",
@@ -112,6 +115,7 @@ class TTC(Method):
         self.theta = theta
         self.penalty = penalty
         self.step = step
+        self.steps_per_critic = steps_per_critic
         self.critic = critic
         self.width = width
         self.activation: Literal["leaky", "silu", "softplus"] = activation
@@ -133,6 +137,7 @@ class TTC(Method):
             found = self._learn(f"critic {n}", critic, stream, run, until=self._share(n - kept, kept))
             if bool(found["size"].any()):
                 law.add(critic, found)
+                self._go_on(f"critic {n}", critic, stream, run)
             if run.value(f"critic {n}: spent", lambda: run.timed and run.fraction >= 1):
                 break
         self.critic_ = critic.requires_grad_(False).eval()
@@ -156,8 +161,22 @@ class TTC(Method):
         except Diverged as error:
             error.law = stream.law if stream.law.steps else None
             raise
-        found = run.value(f"{name}: estimate", lambda: self._estimate(critic, stream, run))
-        run.reserve(run.seconds.get(f"{name}: estimate", 0.0))
+        found = self._estimated(f"{name}: estimate", critic, stream, run)
+        run.reserve(self.steps_per_critic * run.seconds.get(f"{name}: estimate", 0.0))
+        return found
+
+    def _go_on(self, name: str, critic: nn.Module, stream: _Stream, run: Run) -> None:
+        """Step 9: more steps down a critic that has been added."""
+        for k in range(1, self.steps_per_critic):
+            stream.clear()
+            found = self._estimated(f"{name}: estimate {k}", critic, stream, run)
+            if not bool(found["size"].any()):
+                break
+            stream.law.again(found["size"])
+
+    def _estimated(self, name: str, critic: nn.Module, stream: _Stream, run: Run) -> dict[str, Tensor]:
+        """The estimate, made once and recorded."""
+        found = run.value(name, lambda: self._estimate(critic, stream, run))
         run.log(critic=len(stream.law.steps), **{key: _mean(part, stream.law) for key, part in found.items()})
         return found
 
@@ -237,7 +256,7 @@ class TTC(Method):
         ]
 
     def _check(self, data: TrainingSet) -> None:
-        check_positive(self, "critics", "penalty", "width", "learning_rate", "batch_size")
+        check_positive(self, "critics", "steps_per_critic", "penalty", "width", "learning_rate", "batch_size")
         if not 0 < self.theta <= 1:
             raise ValueError(f"theta: must be in (0, 1], got {self.theta}; try 0.9.")
         if self.step is not None and self.step <= 0:
