@@ -413,6 +413,15 @@ def test_a_critic_that_cannot_be_trained_is_named(name: str, critic: nn.Module, 
 
 
 @pytest.mark.parametrize("name", NEW)
+def test_a_critic_for_labels_has_a_value_for_each_class(name: str) -> None:
+    rows, labels = correlated(60), np.arange(60) % 3
+    with pytest.raises(ValueError, match=r"shape \[2, 3\] are needed, got \[2\]; give a value for each class"):
+        fit(name, rows, 1, labels, critic=perceptron())
+    critic = nn.Sequential(nn.Linear(2, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3))
+    assert fit(name, rows, 3, labels, critic=critic).sample(2, seed=0, condition=2).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", NEW)
 def test_a_critic_at_rest_is_trained_like_any_other(name: str) -> None:
     """Such as that of an earlier fit, which is frozen and in evaluation mode (where power iterations would rest as well)."""
     critic = perceptron()

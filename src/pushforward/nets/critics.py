@@ -81,9 +81,8 @@ def check_critic(critic: nn.Module, x: Tensor, classes: int = 1) -> None:
         values, drew = _values_of_copy(critic, x)
         wanted, found = [len(x)] + [classes] * (classes > 1), list(getattr(values, "shape", [type(values).__name__]))
         if found != wanted:
-            raise ValueError(
-                f"critic: for {len(x)} rows values of shape {wanted} are needed, got {found}; end it with .squeeze(1)."
-            )
+            fix = "end it with .squeeze(1)" if classes == 1 else "give a value for each class"
+            raise ValueError(f"critic: for {len(x)} rows values of shape {wanted} are needed, got {found}; {fix}.")
         if drew:
             raise ValueError(
                 "critic: it draws random numbers (dropout), with which no run could be resumed; leave them out."
