@@ -76,8 +76,8 @@ class TTC(Method):
         penalty: weight ``lambda`` of the one-sided penalty; the papers have 1000.
         step: a constant length of all steps, to compare with; None is ``theta`` times the estimate.
         steps_per_critic: steps down each critic at most, ``S``, as long as its estimate on moved rows is no noise.
-        critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) without batch normalisation; None builds convolutions
-            for images and a perceptron for vectors and tables.
+        critic: a module ``[n, *event] -> [n]`` (``[n, classes]`` with labels) without batch normalisation or dropout; None builds
+            convolutions for images and a perceptron for vectors and tables.
         width: channels (images) or half the hidden units (vectors, tables) of the built-in critic.
         activation: of the built-in critic; ``"silu"`` and ``"softplus"`` are smooth, which ``log_prob`` needs.
         learning_rate: of Adam; follows a cosine to zero for each critic. The papers have 1e-4, constant.
