@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import pushforward as pf
+from pushforward import nets
 from pushforward.augmentation import AdaptiveAugmentation
 from pushforward.methods import GraN
 from pushforward.time_scales import SCHEDULES
@@ -323,6 +324,15 @@ def test_the_normalised_critic_has_slopes_below_its_bound() -> None:
 @pytest.mark.parametrize("loss", ["hinge", "non_saturating", "wasserstein"])
 def test_the_spectral_game_takes_every_loss(loss: Any) -> None:
     assert np.isfinite(fit("SNGAN", correlated(100), 3, loss=loss).sample(3, seed=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("WGAN", {}), ("WGANGP", {}), ("SNGAN", {"loss": "wasserstein"}), ("TTC", {})]
+)
+def test_no_wasserstein_loss_takes_a_gradient_normalised_critic(name: str, settings: dict[str, Any]) -> None:
+    critic = nets.GradientNormalised(perceptron())
+    with pytest.raises(ValueError, match="Wasserstein loss has no bound"):
+        pf.registry()[name](critic=critic, **settings).fit(correlated(50), budget="1 steps", run=pf.Run(**QUIET))
 
 
 def test_gran_refuses_what_its_bound_does_not_hold_for() -> None:

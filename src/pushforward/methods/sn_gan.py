@@ -36,6 +36,7 @@ from pushforward import nets
 from pushforward.generator_law import GeneratorLaw
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.nets.constraints import refuse_unbounded
 from pushforward.objectives.adversarial import LOSSES, LossName
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
@@ -135,3 +136,5 @@ class SNGAN(Method):
 
     def _check(self, data: TrainingSet) -> None:
         check_settings(self, data)
+        if self.loss == "wasserstein" and self.critic is not None:
+            refuse_unbounded(self.critic)

@@ -50,6 +50,7 @@ from pushforward.errors import Diverged
 from pushforward.laws import Empirical, Gaussian, Law
 from pushforward.maps import GradientStep, of_class
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.nets.constraints import refuse_unbounded
 from pushforward.objectives.critics import critic_values, dual_terms
 from pushforward.objectives.penalties import gradient_of, interpolates, one_sided_penalty, slopes
 from pushforward.parameters import check_positive
@@ -263,6 +264,7 @@ class TTC(Method):
             raise ValueError(f"step: must be positive, or None for theta times the estimate, got {self.step}.")
         if self.critic is not None:
             nets.check_critic(self.critic, data.x[:2], data.classes)
+            refuse_unbounded(self.critic)
         if self._adds():
             self._check_kept(data)
 

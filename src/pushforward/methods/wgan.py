@@ -37,6 +37,7 @@ from pushforward import nets
 from pushforward.generator_law import GeneratorLaw
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.nets.constraints import refuse_unbounded
 from pushforward.objectives.adversarial import linear_generator, wasserstein_critic
 from pushforward.run import Run
 from pushforward.time_scales import ScheduleName
@@ -127,6 +128,8 @@ class WGAN(Method):
 
     def _check(self, data: TrainingSet) -> None:
         check_settings(self, data)
+        if self.critic is not None:
+            refuse_unbounded(self.critic)
         if self.clip <= 0:
             raise ValueError(f"clip: must be positive, got {self.clip}; try 0.01.")
 

@@ -44,6 +44,7 @@ from pushforward.diagnostics import congestion
 from pushforward.generator_law import GeneratorLaw
 from pushforward.laws import Law
 from pushforward.method import Method, Paper, TrainingSet
+from pushforward.nets.constraints import refuse_unbounded
 from pushforward.objectives.adversarial import linear_generator
 from pushforward.objectives.critics import dual_terms
 from pushforward.objectives.penalties import interpolates, one_sided_penalty, slopes, two_sided_penalty
@@ -162,5 +163,7 @@ class WGANGP(Method):
 
     def _check(self, data: TrainingSet) -> None:
         check_settings(self, data)
+        if self.critic is not None:
+            refuse_unbounded(self.critic)
         if self.penalty < 0:
             raise ValueError(f"penalty: must be 0 or more, got {self.penalty}; try 10.")
