@@ -135,6 +135,7 @@ class Method(ABC):
     kinds: ClassVar[frozenset[str]]
     law_type: ClassVar[type[Law]]
     stores_training_rows: ClassVar[bool] = False
+    only_to_fit: ClassVar[frozenset[str]] = frozenset()  # arguments that a fitted law does without
 
     law_: Law
     schema_: Schema

@@ -138,7 +138,8 @@ def load(path: str | Path, **objects: Any) -> Method:
 
     Args:
         path: the folder.
-        **objects: constructor arguments that are objects (a network, a feature map), which no file holds.
+        **objects: constructor arguments that are objects (a network, a feature map), which no file holds. A critic can be left
+            out where only fitting needs it; it is None then.
 
     Raises:
         ModelError: a file is missing, was edited, or is of a newer version; or training has not finished yet.
@@ -148,7 +149,7 @@ def load(path: str | Path, **objects: Any) -> Method:
     if "weights_sha256" not in config:
         raise ModelError(f"the training in {folder} has not finished; continue it with `pushforward resume {folder}`.")
     tensors = _read_weights(folder, config)
-    method = rebuild(config, objects)
+    method = rebuild(config, objects, fitted=True)
     law = method._build(method.schema_.event_shape, _classes(method))
     _load_law(law, {name[4:]: tensor for name, tensor in tensors.items() if name.startswith("law.")}, folder)
     method.law_ = law.eval()
@@ -280,19 +281,20 @@ def _read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def rebuild(config: dict[str, Any], objects: dict[str, Any]) -> Method:
-    """The method of a configuration, without weights."""
+def rebuild(config: dict[str, Any], objects: dict[str, Any], *, fitted: bool = False) -> Method:
+    """The method of a configuration, without weights; one that is fitted does without objects that only fitting needs."""
     from pushforward.method import find_method
 
     try:
         cls = find_method(config["method"])
-        parameters = dict(config["parameters"])
-        missing = [k for k, v in parameters.items() if isinstance(v, dict) and "object" in v and k not in objects]
-        if missing:
-            kind = parameters[missing[0]]["object"]
-            raise ModelError(f"the parameter {missing[0]!r} was a {kind}; give it again: {missing[0]}=....")
+        parameters = {**config["parameters"], **objects}
+        for name, value in parameters.items():
+            if isinstance(value, dict) and "object" in value:
+                if not (fitted and name in cls.only_to_fit):
+                    raise ModelError(f"the parameter {name!r} was a {value['object']}; give it again: {name}=....")
+                parameters[name] = None
         make: Callable[..., Method] = cls
-        method = make(**{**parameters, **objects})
+        method = make(**parameters)
         method.schema_ = Schema.from_dict(config["schema"])
         method.condition_ = Condition.from_dict(config["condition"]) if config["condition"] else None
     except (KeyError, TypeError, ValueError) as error:

@@ -368,12 +368,15 @@ def test_arguments_out_of_range_are_named(name: str, settings: dict[str, Any], n
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_a_critic_of_ones_own(name: str) -> None:
+def test_a_critic_of_ones_own(name: str, tmp_path: Path) -> None:
     critic = nn.Sequential(nn.Linear(2, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
     before = critic[0].weight.clone()
     model = fit(name, correlated(100), 3, critic=critic)
     assert torch.equal(critic[0].weight, before)
     assert model.critic_(torch.zeros(4, 2)).shape == (4,)
+    model.save(tmp_path / "m")
+    assert np.array_equal(pf.load(tmp_path / "m").sample(5, seed=0), model.sample(5, seed=0))  # a sample needs no critic
+    assert pf.load(tmp_path / "m", critic=critic).get_params()["critic"] is critic
 
 
 class Hidden(nn.Module):

@@ -79,6 +79,7 @@ class GraN(Method):
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "vector"})
     law_type: ClassVar[type[Law]] = GeneratorLaw
+    only_to_fit: ClassVar[frozenset[str]] = frozenset({"critic"})
 
     critic_: nn.Module
 

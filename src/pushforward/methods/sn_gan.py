@@ -73,6 +73,7 @@ class SNGAN(Method):
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "vector"})
     law_type: ClassVar[type[Law]] = GeneratorLaw
+    only_to_fit: ClassVar[frozenset[str]] = frozenset({"critic"})
 
     critic_: nn.Module
 

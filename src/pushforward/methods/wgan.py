@@ -68,6 +68,7 @@ class WGAN(Method):
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "vector"})
     law_type: ClassVar[type[Law]] = GeneratorLaw
+    only_to_fit: ClassVar[frozenset[str]] = frozenset({"critic"})
 
     critic_: nn.Module
 

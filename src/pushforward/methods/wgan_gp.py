@@ -86,6 +86,7 @@ class WGANGP(Method):
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "vector"})
     law_type: ClassVar[type[Law]] = GeneratorLaw
+    only_to_fit: ClassVar[frozenset[str]] = frozenset({"critic"})
 
     critic_: nn.Module
 
