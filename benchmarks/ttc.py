@@ -35,6 +35,7 @@ from pushforward.report.grids import save_grid
 
 MODES, RADIUS, SPREAD = 8, 4.0, 0.2
 NOISE = 0.1  # of the pictures, in [0, 1]
+SCALES = 3  # that a critic of pictures looks at, each half as large as the one before
 Figures = dict[str, float]
 
 
@@ -196,15 +197,15 @@ def circle(seed: int) -> Figures:
 
 
 class LocalCritic(torch.nn.Module):
-    """A sum over windows of pictures of any size, at full and at half resolution; blind to the windows' brightness.
+    """A sum over windows of pictures of any size, at full, half and quarter resolution; blind to the windows' brightness.
 
     Every pixel adds its own terms, so a step moves the pixels of a large picture as far as those of a training patch. Values are in
-    units of the noise, which the half-size picture has too: what a mean of four pixels loses of it is put back.
+    units of the noise, which the smaller pictures have too: what a mean of four pixels loses of it is put back.
     """
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.filters = torch.nn.ParameterList(torch.randn(width, 1, 5, 5) / 8 for _ in range(2))
+        self.filters = torch.nn.ParameterList(torch.randn(width, 1, 5, 5) / 8 for _ in range(SCALES))
         self.windows = torch.nn.ModuleList(
             torch.nn.Sequential(
                 torch.nn.LeakyReLU(0.1),
@@ -212,11 +213,11 @@ class LocalCritic(torch.nn.Module):
                 torch.nn.LeakyReLU(0.1),
                 torch.nn.Conv2d(width, 1, 1),
             )
-            for _ in range(2)
+            for _ in range(SCALES)
         )
         for part in self.windows:
             part[-1].weight.data.mul_(0.02)  # slopes below 1 at first
-        self.shift = torch.nn.ParameterList(torch.zeros(width).uniform_(-0.2, 0.2) for _ in range(2))
+        self.shift = torch.nn.ParameterList(torch.zeros(width).uniform_(-0.2, 0.2) for _ in range(SCALES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Values ``[n]`` of pictures ``[n, 1, h, w]``."""
@@ -281,7 +282,7 @@ def pictures(seed: int) -> Figures:
     draw = torch.Generator().manual_seed(7)
     clean, other = (turned(patches(left, 20_000, 24, seed=k), draw) for k in (1, 2))
     noisy = other + NOISE * torch.randn(other.shape, generator=draw)
-    model = pf.TTC(critics=8, theta=1.0, penalty=10.0, batch_size=16, learning_rate=2e-3)
+    model = pf.TTC(critics=8, theta=1.0, penalty=10.0, steps_per_critic=4, batch_size=16, learning_rate=2e-3)
     model.critic = seeded_critic(seed)
     law = fit_raw(model, TrainingSet(clean, source=noisy), steps=2400, seed=seed)
     print(f"eight critics on 24 x 24 patches of the left 70 %: {time.process_time() - began:.0f} s", flush=True)
@@ -304,6 +305,7 @@ def show_pictures(law: CriticLaw, model: pf.TTC, tuning: Tensor, truth: Tensor, 
     print(f"  estimates of the critics: {estimates}")
     with torch.no_grad():
         stages = [push(law.steps[:k], given) for k in range(len(law.steps) + 1)]
+    print("  steps down each critic:", " ".join(str(len(step.size)) for step in law.steps))
     print("  TTC after 0, 1, ... critics:", " ".join(f"{psnr(x, truth, 1.0):.2f}" for x in stages), "dB")
     first = law.steps[0].critic
     rivals = {
