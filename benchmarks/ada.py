@@ -140,7 +140,7 @@ def fashion_images(validate: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 
 def fashion(a: argparse.Namespace) -> None:
     """Trains one seed of each arm, and writes samples to ``--out``."""
-    few, *_ = fashion_images(a.validate)
+    few, _, others, _ = fashion_images(a.validate)
     steps, width = a.steps or 2400, a.width or 16
     for arm in a.arms:
         run, began = pf.Run(seed=a.seed, validation=0, device="cpu", progress=False), time.process_time()
@@ -153,7 +153,7 @@ def fashion(a: argparse.Namespace) -> None:
         spent = time.process_time() - began
         p = [record.get("augment_p", 0.0) for record in model.history_]
         a.out.mkdir(parents=True, exist_ok=True)
-        told = overfitting(model, few, a)
+        told = overfitting(model, few, others[:N_FASHION])
         np.savez_compressed(
             a.out / f"{arm}-{a.seed}.npz", samples=model.sample(5000, seed=a.seed), p=p, seconds=spent, r=told
         )
@@ -161,9 +161,8 @@ def fashion(a: argparse.Namespace) -> None:
 
 
 @torch.no_grad()
-def overfitting(model: pf.WGANGP, few: np.ndarray, a: argparse.Namespace) -> float:
-    """How far the critic tells the 500 images from 500 that it has not seen, both unchanged: of the classifier's, not of the test."""
-    unseen = fashion_images(a.validate)[2][:N_FASHION]
+def overfitting(model: pf.WGANGP, few: np.ndarray, unseen: np.ndarray) -> float:
+    """How far the critic tells its images from others that it has not seen, both unchanged; the others are no test images."""
     on_few, on_unseen = (model.critic_(model.schema_.encode(x)) for x in (few, unseen))
     return float(r_auc(on_few, on_unseen))
 

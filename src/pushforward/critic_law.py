@@ -95,10 +95,9 @@ class CriticLaw(Pushforward):
         """Load weights; critics that the state does not have are dropped, and each takes as many steps as it has there."""
         sizes = [name for name in state_dict if name.startswith("map.maps.") and name.endswith(".size")]
         self.keep(len(sizes))
-        for name in sizes:
-            self.get_submodule(name.removesuffix(".size")).size = torch.empty_like(state_dict[name], device=self.device)
-        for name in _ESTIMATES:
-            setattr(self, name, torch.empty_like(state_dict[name], device=self.device))
+        for name in (*sizes, *_ESTIMATES):
+            owner, _, buffer = name.rpartition(".")
+            setattr(self.get_submodule(owner), buffer, torch.empty_like(state_dict[name], device=self.device))
         return super().load_state_dict(state_dict, strict, assign)
 
     # ------------------------------------------------------------------ abilities

@@ -373,7 +373,8 @@ class VDAE(Method):
     def _check(self, data: TrainingSet) -> None:
         n = min(len(data.x), self.landmarks)
         ranges: dict[str, tuple[float, float]] = {"latent_dim": (1, n - 2)}
-        ranges |= dict.fromkeys(("neighbours", "local", "landmarks", "width", "batch_size"), (1, 10**9))
+        ranges |= dict.fromkeys(("neighbours", "local", "width"), (1, 10**6))
+        ranges |= dict.fromkeys(("landmarks", "batch_size"), (1, 10**9))
         check_ranges(self, ranges, f" for {n} rows")
         if self.walk_steps < 0 or self.learning_rate <= 0:
             raise ValueError(
