@@ -6,6 +6,7 @@ penalty) its hooks give silently wrong gradients.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +24,21 @@ class World:
 
     @staticmethod
     def join() -> World:
-        """Join the process group that ``torchrun`` describes in the environment, once."""
+        """Join the process group that ``torchrun`` describes in the environment, once.
+
+        A group of gloo is destroyed before the interpreter ends: its threads may hold tensors still, and one that lets
+        go of them too late aborts a process whose work is done.
+        """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1 or "RANK" not in os.environ:
             return World()
         import torch.distributed as dist
 
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend)
+            if backend == "gloo":
+                atexit.register(_leave)
         return World(dist.get_rank(), dist.get_world_size())
 
     @staticmethod
@@ -79,3 +87,10 @@ class World:
             import torch.distributed as dist
 
             dist.barrier()
+
+
+def _leave() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()

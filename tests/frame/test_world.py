@@ -99,6 +99,24 @@ def test_shares_are_equal_and_generators_stay_in_step(n: int, size: int) -> None
         assert not set(one.tolist()) & set(two.tolist())
 
 
+def test_the_group_is_left_before_the_interpreter_ends() -> None:
+    """Threads of gloo that outlive it abort the process now and then, after all its work."""
+    program = (
+        "import atexit, torch.distributed as dist\n"
+        "from pushforward.world import World\n"
+        "atexit.register(lambda: print(dist.is_initialized()))\n"
+        "assert World.join().size == 2 and World.join().size == 2"
+    )
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env={**shared, "RANK": r})
+        for r in "01"
+    ]
+    for process in both:
+        printed, _ = process.communicate(timeout=120)
+        assert (process.returncode, printed.strip()) == (0, "False")
+
+
 def test_torchrun_gives_a_usable_model(tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = [
