@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real data, and a guard on torch's global generator."""
+"""What all tests share: one thread, the same examples of Hypothesis in every run, the folder of real data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")  # a change is judged by what it does; --hypothesis-profile=default looks for new examples
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

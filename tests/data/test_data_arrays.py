@@ -87,6 +87,7 @@ tables = hnp.arrays(
 @given(tables)
 def test_vectors_come_back(x: np.ndarray) -> None:
     width = np.ptp(x, axis=0)
+    width[width < np.finfo(np.float64).tiny] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not (width > 0).any():
@@ -106,6 +107,16 @@ def test_vectors_come_back(x: np.ndarray) -> None:
     wild = again.decode(encoded * 100)
     assert (wild >= x.min(0) - 0.05 * width - 1e-9).all()
     assert (wild <= x.max(0) + 0.05 * width + 1e-9).all()
+
+
+def test_a_column_too_narrow_for_float64_is_constant() -> None:
+    x = np.array([[1.0, 0.0], [0.0, 5e-324], [3.0, 1e-310]])
+    with pytest.warns(UserWarning, match="1 of 2 columns are constant"):
+        schema = fit_schema(x)
+    assert schema.encode(x).shape == (3, 1)
+    np.testing.assert_allclose(schema.decode(schema.encode(x)), x, atol=1e-6)
+    narrow = x * [0.0, 1e10] + [1.0, 0.0]
+    assert fit_schema(narrow).encode(narrow)[:, 0].std(correction=0) == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "uint64", "bool", "float16", "float32"])

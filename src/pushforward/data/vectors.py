@@ -103,8 +103,12 @@ class VectorCoder:
 
 
 def _moments(array: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation ``[d]``, taken of values moved to [0, 1] so that nothing over- or underflows."""
+    """Mean and standard deviation ``[d]``, taken of values moved to [0, 1] so that nothing over- or underflows.
+
+    A column narrower than the smallest normal number counts as constant: float64 has few digits left there, or none.
+    """
     width = high - low
+    width = np.where(width < np.finfo(np.float64).tiny, 0.0, width)
     unit = (array - low) / np.where(width > 0, width, 1.0)
     return low + unit.mean(axis=0, dtype=np.float64) * width, unit.std(axis=0, dtype=np.float64) * width
 
