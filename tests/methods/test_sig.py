@@ -160,7 +160,7 @@ def test_a_wall_budget_reaches_the_small_patches_and_has_no_more_than_its_slots(
         model = pf.SIG(knots=8, iterations=2).fit(images, budget="2s", run=pf.Run(**QUIET))
         counts = torch.tensor([len(stage) for stage in model.law_])
         assert int(counts.min()) > 0
-        assert int(counts.max()) <= 18  # 16 slots a stage
+        assert int(counts.max()) <= 17  # 16 slots a stage, and the last one again where less time is left free after it
         assert model.run_["seconds"] == pytest.approx(2, abs=0.2)
         patches = [record["patch"] for record in model.history_]
         assert patches == sorted(patches, reverse=True)

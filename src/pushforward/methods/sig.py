@@ -197,13 +197,14 @@ class SIG(Method):
             law.frequencies = torch.bincount(labels, minlength=data.classes) / len(labels)
         particles: Tensor | None = None
         shares = sum(stage.patch.share for stage in law)
-        slots = _root(len(data.x), _MOST) * shares
+        slots, slot = _root(len(data.x), _MOST) * shares, -1
         for _ in run.loop("layers", default=f"{self.layers * shares} steps"):
             if particles is None:  # the first tick, also after a resume: then they go through the layers that were kept
                 particles = law.source.sample(copies, generator=_seeded("particles", run)).T.contiguous()
                 law.move_(particles, particle_labels)
-            stage = _stage(law, run.fraction)
-            distance = self._layer(stage, (x, labels), (particles, particle_labels), run, slots)
+            slot = min(max(slot + 1, math.floor(run.fraction * slots)), slots - 1)  # what is reserved may fall: none twice
+            stage = _stage(law, slot / slots if run.timed else run.fraction)
+            distance = self._layer(stage, (x, labels), (particles, particle_labels), run, until=(slot + 1) / slots)
             run.log(loss=distance, patch=min(stage.patch.height, stage.patch.width), channels=stage.patch.channels)
         return law
 
@@ -213,15 +214,15 @@ class SIG(Method):
         data: tuple[Tensor, Tensor | None],
         particles: tuple[Tensor, Tensor | None],
         run: Run,
-        slots: int,
+        until: float,
     ) -> float:
-        """Steps 4 to 8 for one layer; the mean squared distance along its slices before it."""
-        began, slot = run.elapsed, min(math.floor(run.fraction * slots), slots - 1)
+        """Steps 4 to 8 for one layer, in a wall budget until that share of it; the mean squared distance along its slices before it."""
+        began = run.elapsed
         shift = stage.draw_shift(run.generator)
         index = stage.index(shift)
         frame = self._directions(stage.patch.slices, data[0], particles[0], index, run.generator)
         searched = run.elapsed - began
-        while run.timed and run.agreed(not run.interrupted and run.fraction * slots < slot + 1):
+        while run.timed and run.agreed(not run.interrupted and run.fraction < until):
             frame = self._directions(stage.patch.slices, data[0], particles[0], index, run.generator, start=frame)
         found = run.elapsed
         levels = _levels(self._knots(data[0].shape[1] // stage.classes), data[0].device)
