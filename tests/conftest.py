@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,18 +28,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def real_data() -> Path:
     """The folder of real data; tests that use it are marked `data`."""
     return Path(os.environ["PUSHFORWARD_DATA"])
-
-
-@pytest.fixture
-def patiently() -> Callable[[Callable[[], None]], None]:
-    """Calls a check of wall time until it holds, three times at most: a machine that stalls for a moment breaks no promise."""
-
-    def call(check: Callable[[], None]) -> None:
-        for _ in range(2):
-            try:
-                return check()
-            except AssertionError:
-                continue
-        return check()
-
-    return call
