@@ -27,12 +27,14 @@ class World:
         """Join the process group that ``torchrun`` describes in the environment, once.
 
         A group of gloo is destroyed before the interpreter ends: its threads may hold tensors still, and one that lets
-        go of them too late aborts a process whose work is done.
+        go of them too late aborts a process whose work is done. ``torch.distributed.nn`` makes the group of the moment
+        a default argument of its functions; were it first imported later (any optimizer does), nothing could free it.
         """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1 or "RANK" not in os.environ:
             return World()
         import torch.distributed as dist
+        import torch.distributed.nn
 
         if not dist.is_initialized():
             backend = "nccl" if torch.cuda.is_available() else "gloo"
