@@ -140,9 +140,8 @@ def fashion_images(a: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def halved(images: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 pixels: ``[n, h, w]`` to ``[n, h / 2, w / 2]``, as whole numbers."""
-    n, h, w = np.shape(images)
-    means = np.asarray(images).reshape(n, h // 2, 2, w // 2, 2).mean((2, 4))
-    return np.rint(means).astype(np.uint8)
+    n, h, w = images.shape
+    return np.rint(images.reshape(n, h // 2, 2, w // 2, 2).mean((2, 4))).astype(np.uint8)
 
 
 def fashion(a: argparse.Namespace) -> None:

@@ -107,8 +107,7 @@ def _moments(array: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
 
     A column narrower than the smallest normal number counts as constant: float64 has few digits left there, or none.
     """
-    width = high - low
-    width = np.where(width < np.finfo(np.float64).tiny, 0.0, width)
+    width = np.where(high - low < np.finfo(np.float64).tiny, 0.0, high - low)
     unit = (array - low) / np.where(width > 0, width, 1.0)
     return low + unit.mean(axis=0, dtype=np.float64) * width, unit.std(axis=0, dtype=np.float64) * width
 

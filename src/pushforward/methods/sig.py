@@ -202,7 +202,8 @@ class SIG(Method):
             if particles is None:  # the first tick, also after a resume: then they go through the layers that were kept
                 particles = law.source.sample(copies, generator=_seeded("particles", run)).T.contiguous()
                 law.move_(particles, particle_labels)
-            slot = min(max(slot + 1, math.floor(run.fraction * slots)), slots - 1)  # what is reserved may fall: none twice
+            # The fraction falls when a layer is quicker than the last, for which less time is held back: so a slot is never taken again.
+            slot = min(max(slot + 1, math.floor(run.fraction * slots)), slots - 1)
             stage = _stage(law, slot / slots if run.timed else run.fraction)
             distance = self._layer(stage, (x, labels), (particles, particle_labels), run, until=(slot + 1) / slots)
             run.log(loss=distance, patch=min(stage.patch.height, stage.patch.width), channels=stage.patch.channels)
